@@ -1,1 +1,34 @@
-//! Placeholder.
+//! The words of Evenkeel as types, and the ports through which its crates meet.
+//!
+//! ```text
+//!            Service ── settings (immutable per configuration)
+//!               │
+//!              Pool ── members, waiters, counters (live across reloads)
+//!               │
+//!            Replica ── identity (immutable) + Live (atomics)
+//!                         ▲ written by: the health authority (state)
+//!                         │             the gateway (counts, latency)
+//!                         └ read by: every policy, retry, hedge, status page
+//! ```
+//!
+//! Nothing here does I/O or spawns a task. Live state is atomics only, so that the
+//! request path never waits for whoever watches it.
+
+pub mod clock;
+pub mod endpoint;
+pub mod event;
+pub mod health;
+pub mod histogram;
+pub mod orchestrator;
+pub mod outcome;
+pub mod pool;
+pub mod replica;
+pub mod rng;
+pub mod settings;
+pub mod transport;
+
+pub use endpoint::Endpoint;
+pub use health::{Gate, Health, Signal, SignalKind};
+pub use outcome::{NetworkFault, Outcome, ReplicaFault};
+pub use pool::{Pool, Service};
+pub use replica::{Incarnation, Replica};

@@ -1,0 +1,36 @@
+//! The one place where time is read.
+//!
+//! Everything that judges takes `now` as a parameter; only the edges (a task that
+//! measures, a line that is logged) call these functions.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Monotonic time.
+#[expect(clippy::disallowed_methods, reason = "this is the place the ban points to")]
+#[must_use]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Wall-clock time: for people and logs, never for measuring.
+#[expect(clippy::disallowed_methods, reason = "this is the place the ban points to")]
+#[must_use]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Milliseconds since this process first asked, never zero: what atomics store.
+#[must_use]
+pub fn millis(at: Instant) -> u64 {
+    static ANCHOR: OnceLock<Instant> = OnceLock::new();
+    let anchor = *ANCHOR.get_or_init(now);
+    u64::try_from(at.saturating_duration_since(anchor).as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Milliseconds since the Unix epoch, for people and machines that compare hosts.
+#[must_use]
+pub fn unix_millis() -> u64 {
+    let since = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

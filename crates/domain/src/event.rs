@@ -1,0 +1,119 @@
+//! What happened, in order: the stream behind the log, the CLI and the dashboard.
+
+use crate::clock;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// How many events are kept for readers that come late: at one a second about an hour.
+const KEPT: usize = 4096;
+
+/// One thing that happened.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Event {
+    /// Cursor: rises by one, from 1, within one process.
+    pub seq: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_unix_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A replica changed its state.
+    Health {
+        /// The replica.
+        replica: String,
+        /// State before.
+        from: String,
+        /// State after.
+        to: String,
+        /// The evidence.
+        why: String,
+    },
+    /// A new configuration is in force.
+    Reloaded,
+    /// A configuration was refused; the old one stays.
+    ReloadRefused {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A request was refused for good: it had killed too many replicas.
+    Quarantined {
+        /// The service.
+        service: String,
+        /// Hash of the request.
+        hash: String,
+    },
+    /// An operator's order.
+    Override {
+        /// The replica.
+        replica: String,
+        /// What was ordered, by whom, until when.
+        what: String,
+    },
+    /// The gateway begins to drain.
+    Draining,
+}
+
+/// A bounded log of events with any number of readers, none of which can hold it up.
+#[derive(Debug)]
+pub struct EventLog {
+    kept: Mutex<VecDeque<Event>>,
+    last: watch::Sender<u64>,
+}
+
+impl Default for EventLog {
+    fn default() -> Self {
+        Self { kept: Mutex::new(VecDeque::new()), last: watch::Sender::new(0) }
+    }
+}
+
+impl EventLog {
+    /// Appends an event; the oldest goes when the log is full.
+    pub fn push(&self, kind: EventKind) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let seq = *self.last.borrow() + 1;
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Event { seq, at_unix_ms: clock::unix_millis(), kind });
+        drop(kept);
+        self.last.send_replace(seq);
+    }
+
+    /// Events after the cursor, oldest first.
+    #[must_use]
+    pub fn after(&self, cursor: u64) -> Vec<Event> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().filter(|e| e.seq > cursor).cloned().collect()
+    }
+
+    /// The newest cursor, to wait on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.last.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_bounded_and_its_cursor_goes_on() {
+        let log = EventLog::default();
+        for _ in 0..KEPT + 10 {
+            log.push(EventKind::Reloaded);
+        }
+        let all = log.after(0);
+        assert_eq!(all.len(), KEPT);
+        assert_eq!(all[0].seq, 11);
+        assert_eq!(log.after(all[KEPT - 2].seq).len(), 1);
+    }
+}

@@ -1,0 +1,177 @@
+//! The health of a replica: its states, the signals they come from, and the gate that
+//! every pick passes.
+
+use crate::outcome::Outcome;
+use crate::replica::Incarnation;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What the one authority says of a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Health {
+    /// Not ready yet; loading a model may take minutes.
+    Starting = 0,
+    /// Takes its share.
+    Healthy = 1,
+    /// One signal against it: no new traffic, nothing else happens to it.
+    Suspect = 2,
+    /// Out: two independent signals, or a definite one.
+    Isolated = 3,
+    /// Back after isolation, with a growing share.
+    Probation = 4,
+    /// Finishes what it has, gets nothing new.
+    Draining = 5,
+    /// Not running, and not meant to.
+    Stopped = 6,
+}
+
+/// All states, in the order of their numbers.
+pub const ALL_HEALTH: [Health; 7] = [
+    Health::Starting,
+    Health::Healthy,
+    Health::Suspect,
+    Health::Isolated,
+    Health::Probation,
+    Health::Draining,
+    Health::Stopped,
+];
+
+impl Health {
+    /// The state behind a stored number; an unknown one reads as `Stopped`.
+    #[must_use]
+    pub fn from_u8(raw: u8) -> Self {
+        ALL_HEALTH.get(usize::from(raw)).copied().unwrap_or(Self::Stopped)
+    }
+
+    /// The word for people and metric labels.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Suspect => "suspect",
+            Self::Isolated => "isolated",
+            Self::Probation => "probation",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// What the health of a replica means for a pick, from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Gate {
+    /// Takes traffic.
+    Open = 0,
+    /// Only when nothing is open.
+    LastResort = 1,
+    /// Only when nothing else is left (statistics speak against it).
+    Desperate = 2,
+    /// Never: it exited, refuses, is starting, drained or stopped.
+    Shut = 3,
+}
+
+impl Gate {
+    /// The gate behind a stored number; an unknown one is shut.
+    #[must_use]
+    pub const fn from_u8(raw: u8) -> Self {
+        match raw {
+            0 => Self::Open,
+            1 => Self::LastResort,
+            2 => Self::Desperate,
+            _ => Self::Shut,
+        }
+    }
+
+    /// The gate for a state; `definite` says whether what stands against the replica is an
+    /// exit or a refusal rather than statistics.
+    #[must_use]
+    pub const fn of(health: Health, definite: bool) -> Self {
+        match health {
+            Health::Healthy | Health::Probation => Self::Open,
+            Health::Suspect => Self::LastResort,
+            Health::Isolated if !definite => Self::Desperate,
+            _ => Self::Shut,
+        }
+    }
+}
+
+/// One measurement about one replica: what probes and the request path report, and all
+/// that detectors see.
+#[derive(Debug, Clone)]
+pub struct Signal {
+    /// Key of the replica it is about.
+    pub replica: u64,
+    /// Which start of it; signals of a dead incarnation are dropped.
+    pub incarnation: Incarnation,
+    /// Who saw it: `gateway`, `keeper`, or the name of a probe.
+    pub observer: &'static str,
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub kind: SignalKind,
+}
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub enum SignalKind {
+    /// A real attempt ended so. `Ok` is sent only as the first after faults; the sums are
+    /// in the replica's counters.
+    Attempt(Outcome),
+    /// An attempt waits for its first byte far longer than is normal here.
+    Waiting(Duration),
+    /// A probe was answered as it should be, after this long.
+    ProbeOk(Duration),
+    /// A probe failed.
+    ProbeFailed(ProbeFailure),
+    /// Its process was started (by our supervisor).
+    Started,
+    /// Its process ended (our supervisor saw it).
+    Exited(Arc<str>),
+}
+
+/// Why a probe failed.
+#[derive(Debug, Clone)]
+pub struct ProbeFailure {
+    /// Nobody listens: definite.
+    pub refused: bool,
+    /// The server says itself that it is not ready (503 while loading).
+    pub not_ready: bool,
+    /// For people: what was expected, what came.
+    pub text: Arc<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_states_agree() {
+        for (raw, state) in ALL_HEALTH.iter().enumerate() {
+            assert_eq!(Health::from_u8(u8::try_from(raw).unwrap()), *state);
+            assert_eq!(*state as usize, raw);
+        }
+        assert_eq!(Health::from_u8(200), Health::Stopped);
+    }
+
+    #[test]
+    fn only_statistics_leave_the_gate_ajar() {
+        assert_eq!(Gate::of(Health::Isolated, true), Gate::Shut);
+        assert_eq!(Gate::of(Health::Isolated, false), Gate::Desperate);
+        assert_eq!(Gate::of(Health::Suspect, false), Gate::LastResort);
+        for health in [Health::Starting, Health::Draining, Health::Stopped] {
+            assert_eq!(Gate::of(health, false), Gate::Shut);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A service and the pool of replicas behind it.
+
+use crate::health::{Gate, Health};
+use crate::histogram::Histogram;
+use crate::outcome::Outcome;
+use crate::replica::Replica;
+use crate::settings::ServiceSettings;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use tokio::sync::Notify;
+
+/// What clients call: settings of one configuration, and the pool that outlives it.
+#[derive(Debug)]
+pub struct Service {
+    /// Settings; replaced as a whole on reload.
+    pub settings: ServiceSettings,
+    /// Live part; the same across reloads for the same name.
+    pub pool: Arc<Pool>,
+}
+
+/// The live part of a service.
+#[derive(Debug)]
+pub struct Pool {
+    /// The service's name.
+    pub name: Arc<str>,
+    members: ArcSwap<Vec<Arc<Replica>>>,
+    /// Wakes requests on hold: a replica became better, got room, or joined.
+    pub improved: Notify,
+    /// Counters.
+    pub counts: Counts,
+}
+
+/// What a service did since the process started.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Requests under way.
+    pub active: AtomicU32,
+    /// Requests on hold for want of a replica.
+    pub held: AtomicU32,
+    /// Retries under way.
+    pub retrying: AtomicU32,
+    /// Requests by what the client got: how the last attempt ended.
+    pub requests: [AtomicU64; Outcome::COUNT],
+    /// Attempts beyond each request's first, after soft evidence.
+    pub retries: AtomicU64,
+    /// Attempts beyond each request's first, after hard evidence.
+    pub resends: AtomicU64,
+    /// Second attempts raced because the first one's replica became suspect.
+    pub raced: AtomicU64,
+    /// Requests that waited for want of a replica.
+    pub holds: AtomicU64,
+    /// Requests refused by the gateway because no replica came in time.
+    pub refused: AtomicU64,
+    /// Requests sent once, without a copy to replay.
+    pub unreplayable: AtomicU64,
+    /// Picks made in panic mode: nothing open, the least bad taken.
+    pub panics: AtomicU64,
+    /// Requests whose hash is quarantined.
+    pub quarantined: AtomicU64,
+    /// Tokens (server-sent events) relayed.
+    pub events: AtomicU64,
+    /// Time from the request's head to the answer's head, as clients see it.
+    pub first_byte: Histogram,
+    /// Time from the request's head to the answer's end.
+    pub total: Histogram,
+}
+
+impl Counts {
+    /// How many requests ended with `outcome`.
+    #[must_use]
+    pub fn requests(&self, outcome: Outcome) -> u64 {
+        self.requests[outcome.index()].load(Relaxed)
+    }
+}
+
+impl Pool {
+    /// An empty pool.
+    #[must_use]
+    pub fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            members: ArcSwap::from_pointee(Vec::new()),
+            improved: Notify::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// The replicas right now.
+    #[must_use]
+    pub fn members(&self) -> arc_swap::Guard<Arc<Vec<Arc<Replica>>>> {
+        self.members.load()
+    }
+
+    /// Replaces the replicas, and lets waiting requests look again.
+    pub fn set_members(&self, members: Vec<Arc<Replica>>) {
+        self.members.store(Arc::new(members));
+        self.improved.notify_waiters();
+    }
+
+    /// How many replicas take traffic.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.members().iter().filter(|r| r.live.gate() == Gate::Open).count()
+    }
+
+    /// How many replicas are meant to serve: all but drained and stopped ones.
+    #[must_use]
+    pub fn expected(&self) -> usize {
+        let out = |h| matches!(h, Health::Draining | Health::Stopped);
+        self.members().iter().filter(|r| !out(r.live.health())).count()
+    }
+}

@@ -1,0 +1,284 @@
+//! One running copy of a model, and what is known of it right now.
+
+use crate::clock;
+use crate::endpoint::Endpoint;
+use crate::health::{Gate, Health};
+use crate::histogram::Histogram;
+use crate::outcome::Outcome;
+use crate::transport::Dial;
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// One start of a replica. What a dead incarnation still says never counts against its
+/// successor.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Incarnation(pub u64);
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a replica is; changes only by being replaced.
+#[derive(Debug)]
+pub struct Identity {
+    /// Unique within the process and never used again.
+    pub key: u64,
+    /// `service-index`, the name people use.
+    pub name: Arc<str>,
+    /// The service it belongs to.
+    pub service: Arc<str>,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Which model version it runs; empty when not told.
+    pub revision: Arc<str>,
+    /// Its share relative to its peers, above 0.
+    pub weight: f32,
+    /// How many attempts it may have at once; 0 for no bound.
+    pub max_in_flight: u32,
+    /// Header fields added to every request to it: its own credentials.
+    pub headers: Vec<(String, Secret)>,
+    /// Speak HTTP/2 with prior knowledge.
+    pub h2: bool,
+    /// The model's name on this replica, where it differs from what clients ask for.
+    pub model: Option<Arc<str>>,
+    /// Whether our own supervisor runs it.
+    pub supervised: bool,
+    /// Opens connections to it.
+    pub dial: Arc<dyn Dial>,
+}
+
+/// A value that never shows itself in a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    #[must_use]
+    pub fn new(value: String) -> Self {
+        Self(value)
+    }
+
+    /// The value, for the one place that must send or compare it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// One running copy of a service.
+#[derive(Debug)]
+pub struct Replica {
+    /// What it is.
+    pub id: Identity,
+    /// What it does right now.
+    pub live: Live,
+}
+
+/// The state of a replica that many threads read and few write.
+#[derive(Debug)]
+pub struct Live {
+    health: AtomicU8,
+    gate: AtomicU8,
+    incarnation: AtomicU64,
+    since_ms: AtomicU64,
+    /// Share in per mille of its weight: below 1000 during slow start.
+    ramp: AtomicU16,
+    in_flight: AtomicU32,
+    /// Moving mean of the time to the first byte, in microseconds.
+    latency_us: AtomicU64,
+    last_ok_ms: AtomicU64,
+    consecutive_faults: AtomicU32,
+    outcomes: [AtomicU64; Outcome::COUNT],
+    /// Time from sending a request to the head of its answer.
+    pub first_byte: Histogram,
+    /// Why it is in its state, for people.
+    why: ArcSwap<String>,
+    /// Wakes attempts that wait on this replica when it stops being open.
+    pub worsened: Notify,
+}
+
+impl Replica {
+    /// A replica in `Starting`, shut to traffic.
+    #[must_use]
+    pub fn new(id: Identity) -> Self {
+        Self { id, live: Live::new() }
+    }
+
+    /// Whether it may take one more attempt by its own concurrency bound.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.id.max_in_flight == 0 || self.live.in_flight() < self.id.max_in_flight
+    }
+
+    /// Weight with slow start applied; always above 0.
+    #[must_use]
+    pub fn effective_weight(&self) -> f32 {
+        (self.id.weight * f32::from(self.live.ramp.load(Relaxed)) / 1000.0).max(0.001)
+    }
+}
+
+impl Live {
+    fn new() -> Self {
+        Self {
+            health: AtomicU8::new(Health::Starting as u8),
+            gate: AtomicU8::new(Gate::Shut as u8),
+            incarnation: AtomicU64::new(0),
+            since_ms: AtomicU64::new(clock::millis(clock::now())),
+            ramp: AtomicU16::new(1000),
+            in_flight: AtomicU32::new(0),
+            latency_us: AtomicU64::new(0),
+            last_ok_ms: AtomicU64::new(0),
+            consecutive_faults: AtomicU32::new(0),
+            outcomes: [const { AtomicU64::new(0) }; Outcome::COUNT],
+            first_byte: Histogram::default(),
+            why: ArcSwap::from_pointee("not probed yet".to_owned()),
+            worsened: Notify::new(),
+        }
+    }
+
+    /// Its state.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health::from_u8(self.health.load(Relaxed))
+    }
+
+    /// What the state means for a pick.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        Gate::from_u8(self.gate.load(Relaxed))
+    }
+
+    /// Why it is in its state.
+    #[must_use]
+    pub fn why(&self) -> Arc<String> {
+        self.why.load_full()
+    }
+
+    /// Since when it is in its state (see [`clock::millis`]).
+    #[must_use]
+    pub fn since_ms(&self) -> u64 {
+        self.since_ms.load(Relaxed)
+    }
+
+    /// Its current start.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        Incarnation(self.incarnation.load(Relaxed))
+    }
+
+    /// Sets the current start. For the health authority only.
+    pub fn set_incarnation(&self, incarnation: Incarnation) {
+        self.incarnation.store(incarnation.0, Relaxed);
+        self.consecutive_faults.store(0, Relaxed);
+    }
+
+    /// Moves it to a state. For the health authority only: nobody else keeps an idea of
+    /// health. Attempts waiting on it are woken when its gate gets narrower.
+    pub fn set_health(&self, health: Health, definite: bool, why: String, now: Instant) {
+        let before = self.gate();
+        if self.health() != health {
+            self.since_ms.store(clock::millis(now), Relaxed);
+        }
+        self.why.store(Arc::new(why));
+        self.health.store(health as u8, Relaxed);
+        let gate = Gate::of(health, definite);
+        self.gate.store(gate as u8, Relaxed);
+        if gate > before && health != Health::Draining {
+            self.worsened.notify_waiters();
+        }
+    }
+
+    /// Sets the slow-start share, in per mille. For the health authority only.
+    pub fn set_ramp(&self, per_mille: u16) {
+        self.ramp.store(per_mille.clamp(1, 1000), Relaxed);
+    }
+
+    /// The slow-start share, in per mille.
+    #[must_use]
+    pub fn ramp(&self) -> u16 {
+        self.ramp.load(Relaxed)
+    }
+
+    /// Attempts under way.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// One attempt more.
+    pub fn enter(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// One attempt less.
+    pub fn leave(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Moving mean of the time to first byte; zero before the first answer.
+    #[must_use]
+    pub fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency_us.load(Relaxed))
+    }
+
+    /// Takes a time to first byte into the mean (weight 1/8) and the histogram.
+    pub fn record_first_byte(&self, took: Duration) {
+        self.first_byte.record(took);
+        let new = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let old = self.latency_us.load(Relaxed);
+        // Two workers may overwrite each other here; the mean is an estimate either way.
+        let mean = if old == 0 { new } else { old - old / 8 + new / 8 };
+        self.latency_us.store(mean.max(1), Relaxed);
+    }
+
+    /// Counts an outcome; gives the number of faults in a row before (`Ok`) or including
+    /// this one (a fault).
+    pub fn record_outcome(&self, outcome: Outcome, now: Instant) -> u32 {
+        self.outcomes[outcome.index()].fetch_add(1, Relaxed);
+        if outcome == Outcome::Ok {
+            self.last_ok_ms.store(clock::millis(now), Relaxed);
+            if self.consecutive_faults.load(Relaxed) == 0 {
+                return 0;
+            }
+            return self.consecutive_faults.swap(0, Relaxed);
+        }
+        if outcome.blames_replica() {
+            return self.consecutive_faults.fetch_add(1, Relaxed) + 1;
+        }
+        0
+    }
+
+    /// Faults since the last good answer.
+    #[must_use]
+    pub fn consecutive_faults(&self) -> u32 {
+        self.consecutive_faults.load(Relaxed)
+    }
+
+    /// When real traffic last proved it healthy (see [`clock::millis`]); 0 for never.
+    #[must_use]
+    pub fn last_ok_ms(&self) -> u64 {
+        self.last_ok_ms.load(Relaxed)
+    }
+
+    /// How many attempts ended with `outcome`.
+    #[must_use]
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome.index()].load(Relaxed)
+    }
+}
