@@ -1,1 +1,9 @@
-//! Placeholder.
+//! x
+mod generate;
+mod hash;
+mod lead;
+mod model;
+mod ngram;
+mod sample;
+mod text;
+mod token;
