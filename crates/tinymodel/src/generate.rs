@@ -54,7 +54,12 @@ pub(crate) struct Sequence {
 
 impl Sequence {
     /// A sequence after `prompt`. `number` tells apart the choices of one prompt.
-    pub(crate) fn new(model: &Arc<Model>, params: &Arc<Params>, prompt: &[Id], number: u64) -> Self {
+    pub(crate) fn new(
+        model: &Arc<Model>,
+        params: &Arc<Params>,
+        prompt: &[Id],
+        number: u64,
+    ) -> Self {
         let seed = params.seed.wrapping_add(number);
         let tail: Vec<u8> = prompt[prompt.len().saturating_sub(3)..]
             .iter()
@@ -136,7 +141,10 @@ mod tests {
         let (text, _, _) = whole(&model, &prompt, &params(40, &[]));
         let stop = &text[20..26];
         let (cut, _, finish) = whole(&model, &prompt, &params(40, &["never", stop]));
-        assert_eq!((cut.as_str(), finish), (&text[..text.find(stop).expect("it is there")], Finish::Stop(1)));
+        assert_eq!(
+            (cut.as_str(), finish),
+            (&text[..text.find(stop).expect("it is there")], Finish::Stop(1))
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ impl Model {
 /// One line per paragraph, whatever the width of the file.
 fn unwrapped(text: &str) -> String {
     let paragraphs = text.trim().split("\n\n");
-    paragraphs.map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n\n")
+    paragraphs
+        .map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 /// How far one sequence has been read, and what decides its next token.
@@ -157,7 +160,11 @@ mod tests {
             let mut seen = std::collections::HashSet::new();
             let repeats = said.windows(24).filter(|window| !seen.insert(window.to_vec())).count();
             // A sentence may come twice; a circle would repeat hundreds of windows.
-            assert!(repeats < 150, "{repeats} repeats after {question:?}: {}", model.tokenizer.decode(&said));
+            assert!(
+                repeats < 150,
+                "{repeats} repeats after {question:?}: {}",
+                model.tokenizer.decode(&said)
+            );
         }
     }
 

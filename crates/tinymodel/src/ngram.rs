@@ -117,7 +117,8 @@ fn unigrams(text: &[Id], tokenizer: &Tokenizer) -> Vec<Candidate> {
 }
 
 fn best(weights: HashMap<Id, f32>) -> Vec<Candidate> {
-    let mut all: Vec<_> = weights.into_iter().map(|(id, weight)| Candidate { id, weight }).collect();
+    let mut all: Vec<_> =
+        weights.into_iter().map(|(id, weight)| Candidate { id, weight }).collect();
     all.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.id.cmp(&b.id)));
     all.truncate(KEPT);
     let total: f32 = all.iter().map(|candidate| candidate.weight).sum();

@@ -32,7 +32,11 @@ impl Choice {
     /// seed unless greedy. `None` if nothing but a barred end of text is on offer.
     pub(crate) fn pick(&self, from: &[Candidate], draw: u64, bar_end: bool) -> Option<Id> {
         let open = |candidate: &&Candidate| !(bar_end && candidate.id == EOT);
-        if self.is_greedy() { lifted(from.iter().filter(open), draw) } else { self.drawn(from, draw, bar_end) }
+        if self.is_greedy() {
+            lifted(from.iter().filter(open), draw)
+        } else {
+            self.drawn(from, draw, bar_end)
+        }
     }
 
     fn drawn(&self, from: &[Candidate], draw: u64, bar_end: bool) -> Option<Id> {

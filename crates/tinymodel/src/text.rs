@@ -37,7 +37,8 @@ impl Decoder {
     /// a character begun there is shown once it is whole.
     pub(crate) fn after(tail: &[u8]) -> Self {
         let begun = (1..=tail.len().min(3)).map(|back| &tail[tail.len() - back..]).find(|end| {
-            end[0] >= 0xc0 && std::str::from_utf8(end).is_err_and(|error| error.error_len().is_none())
+            end[0] >= 0xc0
+                && std::str::from_utf8(end).is_err_and(|error| error.error_len().is_none())
         });
         Self { raw: begun.unwrap_or_default().to_vec(), ..Self::default() }
     }

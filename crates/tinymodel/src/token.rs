@@ -127,7 +127,8 @@ impl<'a> Iterator for Pieces<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let word_at = usize::from(*self.0.first()? == b' ');
-        let letters = self.0[word_at..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        let letters =
+            self.0[word_at..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
         let end = if letters == 0 { 1 } else { word_at + letters };
         let (piece, rest) = self.0.split_at(end);
         self.0 = rest;

@@ -1,0 +1,42 @@
+//! `GET /v1/models`, `/health` and `/version`.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::Answer;
+use crate::app::App;
+use crate::body::Reply;
+use crate::error::ApiError;
+
+fn card(app: &App) -> Value {
+    json!({
+        "id": app.settings.model, "object": "model", "created": app.created,
+        "owned_by": "evenkeel", "root": app.settings.model, "parent": null,
+        "max_model_len": app.settings.context,
+    })
+}
+
+/// The one model there is.
+pub(crate) fn list(app: &App) -> Answer {
+    let answer = json!({"object": "list", "data": [card(app)]});
+    Ok(Reply::json(StatusCode::OK, answer.to_string()))
+}
+
+/// One model by name.
+pub(crate) fn one(app: &App, name: &str) -> Answer {
+    if name != app.settings.model {
+        return Err(ApiError::no_such_model(name));
+    }
+    Ok(Reply::json(StatusCode::OK, card(app).to_string()))
+}
+
+/// Ready to answer.
+pub(crate) fn health() -> Answer {
+    Ok(Reply::json(StatusCode::OK, "{\"status\":\"ok\"}"))
+}
+
+/// The server's version.
+pub(crate) fn version() -> Answer {
+    let answer = json!({"version": env!("CARGO_PKG_VERSION")});
+    Ok(Reply::json(StatusCode::OK, answer.to_string()))
+}

@@ -1,0 +1,77 @@
+//! What every request sees: settings, model, slots, and names for answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use evenkeel_domain::clock;
+use tokio::time::Instant;
+
+use crate::Settings;
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::hash;
+use crate::model::Model;
+use crate::slots::Slots;
+
+/// The state of a server.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) settings: Settings,
+    pub(crate) model: Arc<Model>,
+    pub(crate) slots: Slots,
+    /// Unix seconds at start.
+    pub(crate) created: u64,
+    ready_at: Instant,
+    start: u64,
+    answers: AtomicU64,
+    seeds: AtomicU64,
+}
+
+/// What every OpenAI answer carries.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) id: String,
+    pub(crate) created: u64,
+}
+
+impl App {
+    /// Builds the model; from now on it "loads" for as long as the settings say.
+    pub(crate) fn new(settings: Settings) -> Self {
+        let start = clock::unix_millis();
+        Self {
+            model: Arc::new(Model::new(settings.seed)),
+            slots: Slots::new(settings.slots, settings.queue),
+            created: start / 1000,
+            ready_at: Instant::now() + settings.load_time,
+            start: hash::mix(start ^ u64::from(std::process::id()).rotate_left(40)),
+            answers: AtomicU64::new(0),
+            seeds: AtomicU64::new(0),
+            settings,
+        }
+    }
+
+    /// Whether the model has loaded.
+    pub(crate) fn ready(&self) -> bool {
+        self.settings.load_time.is_zero() || Instant::now() >= self.ready_at
+    }
+
+    /// An id that no other answer of any server has, and the time.
+    pub(crate) fn head(&self, prefix: &str) -> Head {
+        let number = self.answers.fetch_add(1, Relaxed);
+        let id = format!("{prefix}{:016x}{number:08x}", hash::mix(self.start ^ number));
+        Head { id, created: clock::unix_millis() / 1000 }
+    }
+
+    /// The seed for a request that names none.
+    pub(crate) fn next_seed(&self) -> u64 {
+        hash::mix(self.settings.seed ^ self.seeds.fetch_add(1, Relaxed).rotate_left(32))
+    }
+
+    /// Refuses a request for another model. One that names none gets the one there is.
+    pub(crate) fn check_model(&self, fields: &Fields) -> Result<(), ApiError> {
+        match fields.text("model")? {
+            Some(name) if name != self.settings.model => Err(ApiError::no_such_model(name)),
+            _ => Ok(()),
+        }
+    }
+}
