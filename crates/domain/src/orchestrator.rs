@@ -40,7 +40,8 @@ impl Default for LogSettings {
     }
 }
 
-/// How to run one instance. Two equal specs mean: leave it alone.
+/// How to run one instance. A change of what its process sees (command, environment,
+/// directory, user, index, port) needs a restart; a change of the rest does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceSpec {
     /// The replica's name, unique on its node, such as `chat-1`.
@@ -74,6 +75,13 @@ pub struct InstanceSpec {
 }
 
 impl InstanceSpec {
+    /// Whether a process that runs under this spec must be replaced to run under `new`.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> bool {
+        (&self.command, &self.env, &self.cwd, &self.user, self.index, self.port)
+            != (&new.command, &new.env, &new.cwd, &new.user, new.index, new.port)
+    }
+
     /// A spec with the defaults: 10 min to become ready, 30 s to stop.
     #[must_use]
     pub fn new(name: &str, service: &str, command: &[&str]) -> Self {
@@ -167,8 +175,8 @@ pub struct InstanceStatus {
     pub guard_pid: Option<u32>,
     /// The port it was given. Kept from start to start.
     pub port: Option<u16>,
-    /// Counts its starts from 1; 0 before the first. Grows over restarts of the
-    /// orchestrator too, so that two starts never share a number.
+    /// Counts its starts from 1; 0 before the first. The count ends with the
+    /// orchestrator, as do all the processes it counted.
     pub incarnation: u64,
     /// Starts after the first, since the orchestrator began.
     pub restarts: u64,
@@ -252,9 +260,14 @@ pub trait Orchestrator: Send + Sync {
     /// Stops an instance until it is started again.
     fn stop<'a>(&'a self, name: &'a str) -> OrchestratorFuture<'a, ()>;
 
-    /// Stops and starts an instance at once, whatever its back-off. Answers with the
-    /// incarnation that ends: the wish has come true when a greater one is ready.
-    fn restart<'a>(&'a self, name: &'a str) -> OrchestratorFuture<'a, u64>;
+    /// Stops and starts an instance at once, whatever its back-off. `grace` replaces
+    /// the spec's `stop_grace` this time: what hangs need not be waited for. Answers
+    /// with the incarnation that ends; a greater one that is ready is the wish come true.
+    fn restart<'a>(
+        &'a self,
+        name: &'a str,
+        grace: Option<Duration>,
+    ) -> OrchestratorFuture<'a, u64>;
 
     /// Runs `copies` of the instances of a service. Stops the highest indices first
     /// and starts again what was stopped; what was never described cannot be made.
