@@ -66,7 +66,9 @@ impl FromStr for Endpoint {
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         if authority.contains('@') {
-            return Err(bad("credentials belong into `bearer_file` or `headers`, not into the URL"));
+            return Err(bad(
+                "credentials belong into `bearer_file` or `headers`, not into the URL",
+            ));
         }
         if path.contains(['?', '#']) || authority.contains(['?', '#']) {
             return Err(bad("it may not have a query or a fragment"));

@@ -263,11 +263,8 @@ pub trait Orchestrator: Send + Sync {
     /// Stops and starts an instance at once, whatever its back-off. `grace` replaces
     /// the spec's `stop_grace` this time: what hangs need not be waited for. Answers
     /// with the incarnation that ends; a greater one that is ready is the wish come true.
-    fn restart<'a>(
-        &'a self,
-        name: &'a str,
-        grace: Option<Duration>,
-    ) -> OrchestratorFuture<'a, u64>;
+    fn restart<'a>(&'a self, name: &'a str, grace: Option<Duration>)
+    -> OrchestratorFuture<'a, u64>;
 
     /// Runs `copies` of the instances of a service. Stops the highest indices first
     /// and starts again what was stopped; what was never described cannot be made.

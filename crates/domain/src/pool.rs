@@ -8,6 +8,7 @@ use crate::settings::ServiceSettings;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What clients call: settings of one configuration, and the pool that outlives it.
@@ -27,6 +28,11 @@ pub struct Pool {
     members: ArcSwap<Vec<Arc<Replica>>>,
     /// Wakes requests on hold: a replica became better, got room, or joined.
     pub improved: Notify,
+    /// Wakes requests that wait for a place in the retry budget.
+    pub retry_freed: Notify,
+    /// The 99th percentile of recent times to first byte, in microseconds, as the health
+    /// authority last computed it; 0 before that.
+    expected_us: AtomicU64,
     /// Counters.
     pub counts: Counts,
 }
@@ -82,6 +88,8 @@ impl Pool {
             name,
             members: ArcSwap::from_pointee(Vec::new()),
             improved: Notify::new(),
+            retry_freed: Notify::new(),
+            expected_us: AtomicU64::new(0),
             counts: Counts::default(),
         }
     }
@@ -96,6 +104,21 @@ impl Pool {
     pub fn set_members(&self, members: Vec<Arc<Replica>>) {
         self.members.store(Arc::new(members));
         self.improved.notify_waiters();
+    }
+
+    /// How long a first byte normally takes at most (99th percentile), once known.
+    #[must_use]
+    pub fn expected_first_byte(&self) -> Option<Duration> {
+        match self.expected_us.load(Relaxed) {
+            0 => None,
+            us => Some(Duration::from_micros(us)),
+        }
+    }
+
+    /// Sets what [`Pool::expected_first_byte`] gives. For the health authority only.
+    pub fn set_expected_first_byte(&self, expected: Duration) {
+        let us = u64::try_from(expected.as_micros()).unwrap_or(u64::MAX);
+        self.expected_us.store(us, Relaxed);
     }
 
     /// How many replicas take traffic.

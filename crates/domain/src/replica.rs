@@ -35,6 +35,8 @@ pub struct Identity {
     pub key: u64,
     /// `service-index`, the name people use.
     pub name: Arc<str>,
+    /// [`name_hash`] of the name.
+    pub name_hash: u64,
     /// The service it belongs to.
     pub service: Arc<str>,
     /// Where it listens.
@@ -55,6 +57,15 @@ pub struct Identity {
     pub supervised: bool,
     /// Opens connections to it.
     pub dial: Arc<dyn Dial>,
+}
+
+/// A hash of a replica's name that is the same on every gateway and in every version
+/// (FNV-1a), so that hash policies agree.
+#[must_use]
+pub fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// A value that never shows itself in a log.
@@ -100,9 +111,13 @@ pub struct Live {
     /// Share in per mille of its weight: below 1000 during slow start.
     ramp: AtomicU16,
     in_flight: AtomicU32,
+    /// Attempts under way of requests that may be queries of death.
+    suspects: AtomicU32,
     /// Moving mean of the time to the first byte, in microseconds.
     latency_us: AtomicU64,
     last_ok_ms: AtomicU64,
+    /// Until when it asked to be left alone (429, 503), see [`clock::millis`].
+    busy_until_ms: AtomicU64,
     consecutive_faults: AtomicU32,
     outcomes: [AtomicU64; Outcome::COUNT],
     /// Time from sending a request to the head of its answer.
@@ -142,8 +157,10 @@ impl Live {
             since_ms: AtomicU64::new(clock::millis(clock::now())),
             ramp: AtomicU16::new(1000),
             in_flight: AtomicU32::new(0),
+            suspects: AtomicU32::new(0),
             latency_us: AtomicU64::new(0),
             last_ok_ms: AtomicU64::new(0),
+            busy_until_ms: AtomicU64::new(0),
             consecutive_faults: AtomicU32::new(0),
             outcomes: [const { AtomicU64::new(0) }; Outcome::COUNT],
             first_byte: Histogram::default(),
@@ -231,6 +248,22 @@ impl Live {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
+    /// Attempts under way of requests that may be queries of death.
+    #[must_use]
+    pub fn suspects(&self) -> u32 {
+        self.suspects.load(Relaxed)
+    }
+
+    /// One such attempt more.
+    pub fn enter_suspect(&self) {
+        self.suspects.fetch_add(1, Relaxed);
+    }
+
+    /// One such attempt less.
+    pub fn leave_suspect(&self) {
+        self.suspects.fetch_sub(1, Relaxed);
+    }
+
     /// Moving mean of the time to first byte; zero before the first answer.
     #[must_use]
     pub fn latency(&self) -> Duration {
@@ -262,6 +295,18 @@ impl Live {
             return self.consecutive_faults.fetch_add(1, Relaxed) + 1;
         }
         0
+    }
+
+    /// It said that it is busy: others are preferred until then.
+    pub fn set_busy_until(&self, until: Instant) {
+        self.busy_until_ms.store(clock::millis(until), Relaxed);
+    }
+
+    /// Whether it asked to be left alone at `now`.
+    #[must_use]
+    pub fn is_busy(&self, now: Instant) -> bool {
+        let until = self.busy_until_ms.load(Relaxed);
+        until != 0 && clock::millis(now) < until
     }
 
     /// Faults since the last good answer.

@@ -1,0 +1,197 @@
+//! Who counts what, exactly once: an attempt on its replica, a request on its service.
+//!
+//! Both settle when told to, or as `Cancelled` when dropped: a client that leaves drops
+//! the whole tree.
+
+use crate::shared::Shared;
+use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
+use http::StatusCode;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// How long a busy replica is passed over when it does not say.
+const BUSY: Duration = Duration::from_millis(250);
+/// … and at most, whatever it says: it may be free sooner.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// One attempt under way on a replica.
+pub(crate) struct AttemptGuard {
+    shared: Arc<Shared>,
+    replica: Arc<Replica>,
+    pool: Arc<Pool>,
+    incarnation: Incarnation,
+    started: Instant,
+    settled: bool,
+    /// The request may be a query of death and is counted as such.
+    apart: bool,
+    /// Set by the exchange when it gives the attempt up for a reason of its own.
+    abandoned: std::rc::Rc<Cell<Option<Outcome>>>,
+}
+
+impl AttemptGuard {
+    /// Counts an attempt in.
+    pub(crate) fn enter(
+        shared: &Arc<Shared>,
+        pool: &Arc<Pool>,
+        replica: Arc<Replica>,
+        started: Instant,
+        apart: bool,
+    ) -> Self {
+        replica.live.enter();
+        if apart {
+            replica.live.enter_suspect();
+        }
+        let incarnation = replica.live.incarnation();
+        Self {
+            shared: shared.clone(),
+            replica,
+            pool: pool.clone(),
+            incarnation,
+            started,
+            settled: false,
+            apart,
+            abandoned: std::rc::Rc::default(),
+        }
+    }
+
+    pub(crate) fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The cell through which the exchange says why it drops this attempt.
+    pub(crate) fn abandon_cell(&self) -> std::rc::Rc<Cell<Option<Outcome>>> {
+        self.abandoned.clone()
+    }
+
+    /// The first good byte is here.
+    pub(crate) fn first_byte(&self) {
+        let took = clock::now().saturating_duration_since(self.started);
+        self.replica.live.record_first_byte(took);
+    }
+
+    /// The replica asked to be left alone.
+    pub(crate) fn busy_for(&self, asked: Option<Duration>) {
+        let time = asked.unwrap_or(BUSY).min(BUSY_MAX);
+        self.replica.live.set_busy_until(clock::now() + time);
+    }
+
+    /// The attempt ended so.
+    pub(crate) fn settle(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        self.replica.live.leave();
+        if self.apart {
+            self.replica.live.leave_suspect();
+            self.pool.improved.notify_waiters();
+        }
+        // What a dead incarnation still says never counts against its successor.
+        if self.incarnation == self.replica.live.incarnation() {
+            self.shared.settle_attempt(&self.replica, outcome, clock::now());
+        }
+        if self.replica.id.max_in_flight > 0 && self.pool.counts.held.load(Relaxed) > 0 {
+            self.pool.improved.notify_one();
+        }
+    }
+}
+
+impl Drop for AttemptGuard {
+    fn drop(&mut self) {
+        let outcome = self.abandoned.take().unwrap_or(Outcome::Cancelled);
+        self.end(outcome);
+    }
+}
+
+/// One request under way on a service.
+pub(crate) struct RequestGuard {
+    pool: Arc<Pool>,
+    started: Instant,
+    settled: Cell<bool>,
+    status: Cell<u16>,
+    log: Option<LogLine>,
+    events: Cell<u64>,
+}
+
+/// What the access log says of a request, gathered on the way.
+pub(crate) struct LogLine {
+    pub(crate) log: crate::access_log::AccessLog,
+    pub(crate) id: http::HeaderValue,
+    pub(crate) method: http::Method,
+    pub(crate) path: String,
+    pub(crate) client: std::net::IpAddr,
+    pub(crate) attempts: Cell<u32>,
+}
+
+impl RequestGuard {
+    /// Counts a request in.
+    pub(crate) fn enter(pool: Arc<Pool>, started: Instant, log: Option<LogLine>) -> Self {
+        pool.counts.active.fetch_add(1, Relaxed);
+        Self {
+            pool,
+            started,
+            settled: Cell::new(false),
+            status: Cell::new(0),
+            log,
+            events: Cell::new(0),
+        }
+    }
+
+    /// The head of the client's answer is known.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.status.set(status.as_u16());
+        self.pool.counts.first_byte.record(self.elapsed());
+    }
+
+    /// One more piece of the answer was relayed.
+    pub(crate) fn relayed(&self) {
+        self.events.set(self.events.get() + 1);
+    }
+
+    pub(crate) fn attempt_made(&self) {
+        if let Some(line) = &self.log {
+            line.attempts.set(line.attempts.get() + 1);
+        }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        clock::now().saturating_duration_since(self.started)
+    }
+
+    /// The request ended so.
+    pub(crate) fn settle(&self, outcome: Outcome) {
+        if self.settled.replace(true) {
+            return;
+        }
+        let took = self.elapsed();
+        let counts = &self.pool.counts;
+        counts.active.fetch_sub(1, Relaxed);
+        counts.requests[outcome.index()].fetch_add(1, Relaxed);
+        counts.total.record(took);
+        if self.events.get() > 0 {
+            counts.events.fetch_add(self.events.get(), Relaxed);
+        }
+        if let Some(line) = &self.log {
+            line.log.write(line, &self.pool.name, self.status.get(), outcome, took);
+        }
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.settle(Outcome::Cancelled);
+    }
+}

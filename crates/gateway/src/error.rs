@@ -1,0 +1,249 @@
+//! What a client gets when the gateway itself answers: one closed set of refusals, each
+//! with its status, its OpenAI type and code, and a text that says what to do.
+
+use crate::body::OutBody;
+use bytes::Bytes;
+use evenkeel_domain::Outcome;
+use evenkeel_domain::settings::Protocol;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use std::time::Duration;
+
+/// Why the gateway answers by itself.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// The body is not what its type says.
+    #[error("The request body is not valid JSON: {0}")]
+    BadJson(String),
+    /// The head contradicts itself or asks for what is not offered.
+    #[error("{0}")]
+    BadRequest(String),
+    /// No model was named.
+    #[error("You must provide a `model` parameter. Models served here: {0}")]
+    ModelMissing(String),
+    /// `model` has the wrong type.
+    #[error("`model` must be a string")]
+    ModelType,
+    /// Nobody serves this model.
+    #[error("The model `{model}` does not exist. Models served here: {served}")]
+    ModelUnknown {
+        /// What was asked for.
+        model: String,
+        /// What there is.
+        served: String,
+    },
+    /// No route for this path.
+    #[error("No service is configured for {0}")]
+    NoRoute(String),
+    /// The body is larger than the service allows.
+    #[error("The request body is larger than {0} bytes, the limit of this service (`max_body`)")]
+    TooLarge(u64),
+    /// The body came too slowly.
+    #[error("The request body did not arrive in time")]
+    BodyTimeout,
+    /// The client's body broke off.
+    #[error("The request body broke off: {0}")]
+    BodyBroken(String),
+    /// The caller's own deadline ran out.
+    #[error("The request's deadline ran out after {0:?}")]
+    Expired(Duration),
+    /// No replica could take it in time.
+    #[error("No replica of `{service}` could take the request: {why}")]
+    Unavailable {
+        /// The service.
+        service: String,
+        /// What stood in the way.
+        why: String,
+    },
+    /// Every attempt failed.
+    #[error("All {attempts} attempts on `{service}` failed; the last one: {last}")]
+    AllFailed {
+        /// The service.
+        service: String,
+        /// How many were made.
+        attempts: u32,
+        /// How the last one ended.
+        last: Outcome,
+    },
+    /// It failed and may not be sent twice.
+    #[error(
+        "The replica failed ({0}) and the request may not be repeated: it is not idempotent and \
+         part of it was already sent. Send an `Idempotency-Key` to allow it"
+    )]
+    NotRepeatable(Outcome),
+    /// It was in flight at three replica deaths.
+    #[error(
+        "This request was being answered by {0} replicas when they died; it is refused for ten \
+         minutes"
+    )]
+    QueryOfDeath(usize),
+}
+
+impl Refusal {
+    /// HTTP status, OpenAI `type`, `code` and `param`.
+    fn class(&self) -> (StatusCode, &'static str, &'static str, Option<&'static str>) {
+        use StatusCode as S;
+        let invalid = "invalid_request_error";
+        match self {
+            Self::BadJson(_) => (S::BAD_REQUEST, invalid, "invalid_json", None),
+            Self::BadRequest(_) => (S::BAD_REQUEST, invalid, "bad_request", None),
+            Self::ModelMissing(_) => (S::BAD_REQUEST, invalid, "model_missing", Some("model")),
+            Self::ModelType => (S::BAD_REQUEST, invalid, "invalid_type", Some("model")),
+            Self::ModelUnknown { .. } => (S::NOT_FOUND, invalid, "model_not_found", Some("model")),
+            Self::NoRoute(_) => (S::NOT_FOUND, invalid, "not_found", None),
+            Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, invalid, "body_too_large", None),
+            Self::BodyTimeout => (S::REQUEST_TIMEOUT, invalid, "body_timeout", None),
+            Self::BodyBroken(_) => (S::BAD_REQUEST, invalid, "body_incomplete", None),
+            Self::Expired(_) => (S::GATEWAY_TIMEOUT, "timeout", "deadline_exceeded", None),
+            Self::Unavailable { .. } => {
+                (S::SERVICE_UNAVAILABLE, "server_error", "no_replica_available", None)
+            }
+            Self::AllFailed { .. } => (S::BAD_GATEWAY, "server_error", "all_attempts_failed", None),
+            Self::NotRepeatable(_) => (S::BAD_GATEWAY, "server_error", "replica_failed", None),
+            Self::QueryOfDeath(_) => (S::BAD_GATEWAY, "server_error", "query_of_death", None),
+        }
+    }
+
+    /// HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.class().0
+    }
+
+    /// The outcome that the client's request is counted as.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Expired(_) => Outcome::Expired,
+            Self::Unavailable { .. } => Outcome::Backpressure,
+            Self::AllFailed { last, .. } | Self::NotRepeatable(last) => *last,
+            _ => Outcome::ClientFault,
+        }
+    }
+
+    /// The answer, in the shape that clients of `shape` expect.
+    pub(crate) fn respond(&self, shape: Shape) -> Response<OutBody> {
+        let (status, ..) = self.class();
+        let mut response = match shape {
+            Shape::Grpc => return self.grpc(),
+            Shape::OpenAi => json(status, &self.openai()),
+            Shape::Anthropic => json(status, &self.anthropic()),
+            Shape::Kserve => json(status, &serde_json::json!({ "error": self.to_string() })),
+        };
+        let headers = response.headers_mut();
+        if matches!(self, Self::Unavailable { .. }) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if status.is_server_error() {
+            // Our own attempts are used up; a client that tries again multiplies the load.
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        response
+    }
+
+    /// OpenAI's error object.
+    pub(crate) fn openai(&self) -> serde_json::Value {
+        let (_, kind, code, param) = self.class();
+        serde_json::json!({ "error": {
+            "message": self.to_string(), "type": kind, "param": param, "code": code,
+        }})
+    }
+
+    fn anthropic(&self) -> serde_json::Value {
+        let (status, ..) = self.class();
+        let kind = match status.as_u16() {
+            404 => "not_found_error",
+            413 => "request_too_large",
+            504 => "timeout_error",
+            503 => "overloaded_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        };
+        serde_json::json!({
+            "type": "error", "error": { "type": kind, "message": self.to_string() },
+        })
+    }
+
+    /// A trailers-only answer, with the gRPC code closest to the HTTP status.
+    fn grpc(&self) -> Response<OutBody> {
+        let (status, ..) = self.class();
+        let code = match status.as_u16() {
+            404 => "12",
+            408 | 504 => "4",
+            413 => "8",
+            502 | 503 => "14",
+            _ => "3",
+        };
+        let mut response = Response::new(OutBody::Empty);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static(code));
+        if let Ok(text) = HeaderValue::from_str(&percent_encoded(&self.to_string())) {
+            headers.insert("grpc-message", text);
+        }
+        response
+    }
+}
+
+/// gRPC's percent encoding of messages: everything outside printable ASCII, and `%`.
+fn percent_encoded(text: &str) -> String {
+    use std::fmt::Write;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// Whose error shape a client expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    OpenAi,
+    Anthropic,
+    Kserve,
+    Grpc,
+}
+
+impl Shape {
+    /// By the path and the protocol of the service, once known.
+    pub(crate) fn of(path: &str, grpc: bool, protocol: Option<Protocol>) -> Self {
+        if grpc {
+            Self::Grpc
+        } else if path.starts_with("/v1/messages") {
+            Self::Anthropic
+        } else if protocol == Some(Protocol::Kserve) {
+            Self::Kserve
+        } else {
+            Self::OpenAi
+        }
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response<OutBody> {
+    let mut response = Response::new(OutBody::full(Bytes::from(value.to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_speak_the_clients_language() {
+        let refusal = Refusal::Unavailable { service: "chat".into(), why: "100% down\n".into() };
+        let response = refusal.respond(Shape::OpenAi);
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(response.headers()["x-should-retry"], "false");
+        let grpc = refusal.respond(Shape::Grpc);
+        assert_eq!(grpc.status(), 200);
+        assert_eq!(grpc.headers()["grpc-status"], "14");
+        assert!(grpc.headers()["grpc-message"].to_str().unwrap().contains("100%25 down%0A"));
+        assert_eq!(refusal.anthropic()["error"]["type"], "overloaded_error");
+    }
+}

@@ -1,0 +1,95 @@
+//! The query of death: a request that kills what answers it must not walk through the
+//! fleet.
+//!
+//! A connection that broke is only suspicion; it counts as a death once the replica is
+//! known to be gone (it refuses, exited, or has started anew). After two, the request runs
+//! only where no other suspect runs; after three it is refused, and so is its like for a
+//! while.
+
+use crate::attempt::Failed;
+use crate::error::Refusal;
+use crate::route::Entry;
+use crate::template::{Template, TemplateBody};
+use crate::worker::Worker;
+use evenkeel_domain::{Gate, Incarnation, Replica, clock};
+use smallvec::SmallVec;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Deaths after which a request runs apart from other suspects.
+const APART: usize = 2;
+/// Deaths after which it is refused.
+const REFUSED: usize = 3;
+
+/// The replicas that may have died of one request.
+#[derive(Default)]
+pub(super) struct Deaths {
+    suspected: SmallVec<[(u64, Incarnation); 2]>,
+    apart: bool,
+}
+
+impl Deaths {
+    /// Refuses a request whose like is quarantined.
+    pub(super) fn admit(&self, worker: &Worker, template: &Template) -> Result<(), Refusal> {
+        let quarantine = &worker.shared.quarantine;
+        if quarantine.is_empty() || !quarantine.holds(hash(template), clock::now()) {
+            return Ok(());
+        }
+        Err(Refusal::QueryOfDeath(REFUSED))
+    }
+
+    /// Takes note of a failed attempt.
+    pub(super) fn note(
+        &mut self,
+        failed: &Failed,
+        worker: &Worker,
+        entry: &Entry,
+        template: &Template,
+    ) -> Result<(), Refusal> {
+        if failed.may_be_death() {
+            self.suspected.push(failed.replica);
+        }
+        if self.suspected.len() < APART {
+            return Ok(());
+        }
+        let dead = self.confirmed(entry);
+        self.apart = dead >= APART;
+        if dead < REFUSED {
+            return Ok(());
+        }
+        let pool = &entry.service.pool;
+        pool.counts.quarantined.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let now = clock::now();
+        worker.shared.quarantine.add(hash(template), &pool.name, &worker.shared.events, now);
+        Err(Refusal::QueryOfDeath(dead))
+    }
+
+    fn confirmed(&self, entry: &Entry) -> usize {
+        let members = entry.service.pool.members();
+        let gone = |(key, incarnation): &&(u64, Incarnation)| {
+            members.iter().find(|r| r.id.key == *key).is_none_or(|replica| {
+                replica.live.incarnation() != *incarnation || replica.live.gate() == Gate::Shut
+            })
+        };
+        self.suspected.iter().filter(gone).count()
+    }
+
+    /// Whether this request must not go to a replica: it is a suspect itself, and the
+    /// replica has other requests that would die with it.
+    pub(super) fn must_avoid(&self, replica: &Replica) -> bool {
+        self.apart && replica.live.suspects() > 0
+    }
+
+    /// Whether the request runs apart.
+    pub(super) fn is_apart(&self) -> bool {
+        self.apart
+    }
+}
+
+fn hash(template: &Template) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    template.uri.path().hash(&mut hasher);
+    if let TemplateBody::Whole(bytes, _) = &template.body {
+        bytes.hash(&mut hasher);
+    }
+    hasher.finish()
+}

@@ -1,0 +1,189 @@
+//! One request from pick to commit: attempts, one after the other or raced, until one may
+//! go to the client.
+//!
+//! ```text
+//!      ┌────────── hold (nobody can take it) ◄─┐
+//!      ▼                                       │
+//!    pick ─► attempt ──commit──► client        │
+//!              │  │                            │
+//!              │  └─ replica suspect: race one elsewhere
+//!              ▼                               │
+//!           failed ─► may it be repeated? ─ yes ─► back-off, budget ─┘
+//! ```
+
+mod death;
+mod hold;
+mod pick;
+mod race;
+mod retry;
+
+use crate::attempt::guard::RequestGuard;
+use crate::attempt::{End, Failed};
+use crate::body::OutBody;
+use crate::error::Refusal;
+use crate::route::Entry;
+use crate::template::Template;
+use crate::worker::Worker;
+use death::Deaths;
+use evenkeel_domain::settings::Tier;
+use evenkeel_domain::{Outcome, clock};
+use http::Response;
+pub(crate) use pick::pick_any;
+use retry::RetryPermit;
+use smallvec::SmallVec;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// What a request is known by, besides what is sent.
+pub(crate) struct Asker {
+    /// Hash of the client's address.
+    pub(crate) source: u64,
+    /// Hash of the balance key, when the policy wants one.
+    pub(crate) key: u64,
+    /// How important the request is.
+    pub(crate) tier: Tier,
+    /// The caller's own deadline, when it gave one: running out of it is not our fault.
+    pub(crate) own_deadline: Option<Duration>,
+}
+
+/// One request under way.
+pub(crate) struct Exchange<'a> {
+    worker: &'a Rc<Worker>,
+    entry: Arc<Entry>,
+    template: &'a Template,
+    request: Rc<RequestGuard>,
+    asker: Asker,
+    /// Replicas this request was sent to, by key.
+    tried: RefCell<SmallVec<[u64; 4]>>,
+    attempts: Cell<u32>,
+    soft_failures: u32,
+    /// How often every replica had been tried and the round began anew.
+    rounds: u32,
+    deaths: Deaths,
+    held_for: Duration,
+    permit: Option<RetryPermit>,
+}
+
+impl<'a> Exchange<'a> {
+    pub(crate) fn new(
+        worker: &'a Rc<Worker>,
+        entry: Arc<Entry>,
+        template: &'a Template,
+        request: Rc<RequestGuard>,
+        asker: Asker,
+    ) -> Self {
+        Self {
+            worker,
+            entry,
+            template,
+            request,
+            asker,
+            tried: RefCell::default(),
+            attempts: Cell::new(0),
+            soft_failures: 0,
+            rounds: 0,
+            deaths: Deaths::default(),
+            held_for: Duration::ZERO,
+            permit: None,
+        }
+    }
+
+    /// Runs the request until an answer may go to the client.
+    pub(crate) async fn run(mut self) -> Result<Response<OutBody>, Refusal> {
+        self.deaths.admit(self.worker, self.template)?;
+        let mut last: Option<Box<Failed>> = None;
+        loop {
+            let attempt = match self.acquire().await {
+                Ok(attempt) => attempt,
+                // A replica's own "busy" tells the client more than ours.
+                Err(refusal) => return passed_on(last).ok_or(refusal),
+            };
+            let failed = match self.race(attempt).await {
+                End::Commit(response) => return Ok(response),
+                End::Failed(failed) => failed,
+            };
+            tracing::debug!(
+                service = &*self.entry.service.pool.name,
+                outcome = failed.outcome.label(),
+                why = failed.text,
+                "attempt failed"
+            );
+            self.permit = None;
+            if let Some(end) = self.judge(&failed) {
+                return match end {
+                    Give::Refusal(refusal) => Err(refusal),
+                    Give::Answer(refusal) => failed.into_answer().ok_or(refusal),
+                };
+            }
+            self.before_next(&failed).await?;
+            last = Some(failed);
+        }
+    }
+
+    /// Whether a failure ends the request; `None` to try again.
+    fn judge(&mut self, failed: &Failed) -> Option<Give> {
+        let outcome = failed.outcome;
+        if failed.client_broke {
+            return Some(Give::Refusal(Refusal::BodyBroken(failed.text.clone())));
+        }
+        if outcome == Outcome::Expired {
+            return Some(Give::Refusal(self.expired()));
+        }
+        if !outcome.worth_retrying() {
+            return Some(Give::Answer(Refusal::BadRequest(failed.text.clone())));
+        }
+        let may_repeat = self.template.repeatable || failed.unsent;
+        if !may_repeat || !self.template.can_send() {
+            return Some(Give::Answer(Refusal::NotRepeatable(outcome)));
+        }
+        if let Err(refusal) = self.deaths.note(failed, self.worker, &self.entry, self.template) {
+            return Some(Give::Refusal(refusal));
+        }
+        if outcome.is_hard() {
+            self.entry.service.pool.counts.resends.fetch_add(1, Relaxed);
+            return None;
+        }
+        self.soft_failures += 1;
+        if self.soft_failures >= self.entry.service.settings.retry.max_attempts {
+            return Some(Give::Answer(Refusal::AllFailed {
+                service: self.entry.service.settings.name.clone(),
+                attempts: self.attempts.get(),
+                last: outcome,
+            }));
+        }
+        None
+    }
+
+    fn expired(&self) -> Refusal {
+        let settings = &self.entry.service.settings.deadlines;
+        Refusal::Expired(self.asker.own_deadline.unwrap_or(settings.total))
+    }
+
+    /// Time left before the request's deadline.
+    fn left(&self, now: Instant) -> Duration {
+        self.template.deadline.saturating_duration_since(now)
+    }
+
+    fn is_tried(&self, key: u64) -> bool {
+        self.tried.borrow().contains(&key)
+    }
+
+    fn now(&self) -> Instant {
+        clock::now()
+    }
+}
+
+/// What a client gets after the last failure.
+enum Give {
+    /// Our refusal.
+    Refusal(Refusal),
+    /// The replica's own answer, or our refusal when it gave none.
+    Answer(Refusal),
+}
+
+fn passed_on(last: Option<Box<Failed>>) -> Option<Response<OutBody>> {
+    last.and_then(|failed| failed.into_answer())
+}

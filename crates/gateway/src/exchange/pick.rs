@@ -1,0 +1,110 @@
+//! Choosing a replica: the health gate first, then the policy.
+
+use super::Exchange;
+use crate::attempt::guard::AttemptGuard;
+use crate::balance::{Candidate, PickContext};
+use crate::route::Entry;
+use crate::worker::Worker;
+use evenkeel_domain::{Gate, Replica, clock};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+/// Which replicas come into question, from best to worst. A later class is looked at only
+/// when all before it are empty.
+const CLASSES: [Class; 5] = [
+    Class { gate: Gate::Open, tried: false, busy: false },
+    Class { gate: Gate::Open, tried: false, busy: true },
+    Class { gate: Gate::LastResort, tried: false, busy: true },
+    Class { gate: Gate::LastResort, tried: true, busy: true },
+    Class { gate: Gate::Desperate, tried: true, busy: true },
+];
+
+/// The worst that a class still takes.
+struct Class {
+    gate: Gate,
+    tried: bool,
+    busy: bool,
+}
+
+impl Exchange<'_> {
+    /// An attempt on the best replica there is, or `None` when none can take it.
+    pub(super) fn pick(&self, now: Instant) -> Option<AttemptGuard> {
+        CLASSES.iter().find_map(|class| self.pick_of(class, now))
+    }
+
+    /// An attempt on a replica in good health that this request has not tried.
+    pub(super) fn pick_fresh(&self, now: Instant) -> Option<AttemptGuard> {
+        self.pick_of(&CLASSES[1], now)
+    }
+
+    fn pick_of(&self, class: &Class, now: Instant) -> Option<AttemptGuard> {
+        let pool = &self.entry.service.pool;
+        let members = pool.members();
+        let fits = |replica: &&Arc<Replica>| {
+            let live = &replica.live;
+            live.gate() <= class.gate
+                && replica.has_room()
+                && (class.tried || !self.is_tried(replica.id.key))
+                && (class.busy || !live.is_busy(now))
+                && !self.deaths.must_avoid(replica)
+        };
+        let fitting: SmallVec<[&Arc<Replica>; 8]> = members.iter().filter(fits).collect();
+        let candidates: SmallVec<[Candidate; 8]> = fitting.iter().map(|r| candidate(r)).collect();
+        let mut rng = self.worker.rng.borrow_mut();
+        let mut ctx = PickContext { source: self.asker.source, key: self.asker.key, rng: &mut rng };
+        let at = self.entry.policy.pick(&candidates, &mut ctx)?;
+        let chosen = fitting.get(at).copied()?;
+        if chosen.live.gate() != Gate::Open {
+            pool.counts.panics.fetch_add(1, Relaxed);
+        }
+        Some(self.enter(chosen.clone(), now))
+    }
+
+    fn enter(&self, replica: Arc<Replica>, now: Instant) -> AttemptGuard {
+        if !self.is_tried(replica.id.key) {
+            self.tried.borrow_mut().push(replica.id.key);
+        }
+        self.attempts.set(self.attempts.get() + 1);
+        self.request.attempt_made();
+        let pool = &self.entry.service.pool;
+        AttemptGuard::enter(&self.worker.shared, pool, replica, now, self.deaths.is_apart())
+    }
+
+    /// Whether every replica that could take this request has been tried by it.
+    pub(super) fn all_tried(&self) -> bool {
+        self.entry
+            .service
+            .pool
+            .members()
+            .iter()
+            .filter(|r| r.live.gate() < Gate::Shut)
+            .all(|r| self.is_tried(r.id.key))
+    }
+}
+
+/// An attempt on any replica in good health, for what is not an exchange (upgrades).
+pub(crate) fn pick_any(worker: &Worker, entry: &Entry, source: u64) -> Option<AttemptGuard> {
+    let pool = &entry.service.pool;
+    let members = pool.members();
+    let fitting: SmallVec<[&Arc<Replica>; 8]> =
+        members.iter().filter(|r| r.live.gate() == Gate::Open && r.has_room()).collect();
+    let candidates: SmallVec<[Candidate; 8]> = fitting.iter().map(|r| candidate(r)).collect();
+    let mut rng = worker.rng.borrow_mut();
+    let at =
+        entry.policy.pick(&candidates, &mut PickContext { source, key: source, rng: &mut rng })?;
+    let chosen = (*fitting.get(at)?).clone();
+    Some(AttemptGuard::enter(&worker.shared, pool, chosen, clock::now(), false))
+}
+
+fn candidate(replica: &Arc<Replica>) -> Candidate {
+    Candidate {
+        key: replica.id.key,
+        name_hash: replica.id.name_hash,
+        in_flight: replica.live.in_flight(),
+        max_in_flight: replica.id.max_in_flight,
+        weight: replica.effective_weight(),
+        latency_us: u64::try_from(replica.live.latency().as_micros()).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,392 @@
+//! One request of one client: read, route, and hand to the exchange.
+
+use crate::attempt::guard::{LogLine, RequestGuard};
+use crate::body::OutBody;
+use crate::body::read::{self, BodyLimits, ReadBody};
+use crate::error::{Refusal, Shape};
+use crate::exchange::{Asker, Exchange};
+use crate::headers::{self, REQUEST_ID};
+use crate::route::head::{self, BadBody};
+use crate::route::{self, Entry, Found, Table};
+use crate::template::{Template, TemplateBody};
+use crate::worker::Worker;
+use crate::{cors, models, upgrade};
+use bytes::Bytes;
+use evenkeel_domain::clock;
+use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// What is known of a client from its connection.
+pub(crate) struct ClientInfo {
+    pub(crate) ip: IpAddr,
+    pub(crate) tls: bool,
+    source: u64,
+}
+
+impl ClientInfo {
+    pub(crate) fn new(peer: SocketAddr, tls: bool) -> Self {
+        let ip = peer.ip().to_canonical();
+        Self { ip, tls, source: hash_of(&ip) }
+    }
+}
+
+fn hash_of(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Largest body of a request whose service is not known before its body is read.
+const UNROUTED_MAX_BODY: u64 = 1 << 30;
+/// How long a gRPC client may pause before its call counts as a stream.
+const GRPC_PATIENCE: Duration = Duration::from_millis(10);
+
+/// Answers one request. Never fails: what goes wrong is an answer, too.
+pub(crate) async fn handle(
+    worker: Rc<Worker>,
+    client: Rc<ClientInfo>,
+    request: Request<Incoming>,
+) -> Result<Response<OutBody>, Infallible> {
+    let started = clock::now();
+    let id = headers::request_id(request.headers(), &mut worker.rng.borrow_mut());
+    let origin = cors::origin(&worker.shared.settings.cors, request.headers());
+    let mut response = match cors::preflight(&request, origin.as_ref()) {
+        Some(response) => response,
+        None => answer(&worker, &client, request, started, &id).await,
+    };
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    if let Some(origin) = origin {
+        cors::allow(headers, origin);
+    }
+    Ok(response)
+}
+
+async fn answer(
+    worker: &Rc<Worker>,
+    client: &ClientInfo,
+    request: Request<Incoming>,
+    started: Instant,
+    id: &HeaderValue,
+) -> Response<OutBody> {
+    let grpc = headers::is_grpc(request.headers());
+    let shape = Shape::of(request.uri().path(), grpc, None);
+    let mut call = Call { worker, client, started, id, grpc, shape };
+    match call.run(request).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            if refusal.outcome() == evenkeel_domain::Outcome::ClientFault {
+                worker.shared.rejected.fetch_add(1, Relaxed);
+            }
+            tracing::debug!(id = id.to_str().unwrap_or("-"), %refusal, "request refused");
+            refusal.respond(call.shape)
+        }
+    }
+}
+
+/// One request on its way to its service.
+struct Call<'a> {
+    worker: &'a Rc<Worker>,
+    client: &'a ClientInfo,
+    started: Instant,
+    id: &'a HeaderValue,
+    grpc: bool,
+    shape: Shape,
+}
+
+/// A request that has found its service.
+struct Routed {
+    entry: Arc<Entry>,
+    tier: Tier,
+    model: Option<(Range<usize>, Option<String>)>,
+    stateful: bool,
+    key: u64,
+}
+
+impl Routed {
+    /// Routed without having looked into the body.
+    fn plain(entry: Arc<Entry>, head: &Parts, stateful: bool) -> Self {
+        let key = key_of(&entry, head, None, None);
+        Self { tier: entry.service.settings.tier, entry, model: None, stateful, key }
+    }
+}
+
+impl Call<'_> {
+    async fn run(&mut self, mut request: Request<Incoming>) -> Result<Response<OutBody>, Refusal> {
+        let upgrade = upgrade::wanted(&mut request);
+        let (head, body) = request.into_parts();
+        check_head(&head)?;
+        let table = self.worker.shared.table.load_full();
+        let found = table.find(&head, self.grpc);
+        if let Found::Service(entry, _) = &found {
+            self.shape =
+                Shape::of(head.uri.path(), self.grpc, Some(entry.service.settings.protocol));
+        }
+        if let (Some(upgrade), Found::Service(entry, _)) = (upgrade, &found) {
+            return upgrade::relay(self.worker, entry, &head, upgrade, self.client.source).await;
+        }
+        if matches!(found, Found::ByModel)
+            && let Some(response) = models::list(&table, &head)
+        {
+            return response;
+        }
+        let limits = self.limits(&found);
+        let body = read::read(&self.worker.shared, body, limits).await?;
+        let routed = route_body(&table, found, &head, &body)?;
+        self.exchange(routed, head, body).await
+    }
+
+    fn limits(&self, found: &Found) -> BodyLimits {
+        let (max_body, max_replay) = match found {
+            Found::Service(entry, _) => {
+                (entry.service.settings.max_body, entry.service.settings.max_replay)
+            }
+            _ => (UNROUTED_MAX_BODY, 32 << 20),
+        };
+        let idle = self.worker.shared.settings.limits.body_idle;
+        BodyLimits { max_body, max_replay, idle, patience: self.grpc.then_some(GRPC_PATIENCE) }
+    }
+
+    async fn exchange(
+        &self,
+        routed: Routed,
+        head: Parts,
+        body: ReadBody,
+    ) -> Result<Response<OutBody>, Refusal> {
+        let settings = &routed.entry.service.settings;
+        if body.bytes.len() as u64 > settings.max_body {
+            return Err(Refusal::TooLarge(settings.max_body));
+        }
+        let own_deadline = headers::deadline(&head.headers).map_err(Refusal::BadRequest)?;
+        let pool = &routed.entry.service.pool;
+        if body.rest.is_some() {
+            pool.counts.unreplayable.fetch_add(1, Relaxed);
+        }
+        let log = self.log_line(&head);
+        let guard = Rc::new(RequestGuard::enter(pool.clone(), self.started, log));
+        let template = self.template(&routed, head, body, own_deadline);
+        let asker =
+            Asker { source: self.client.source, key: routed.key, tier: routed.tier, own_deadline };
+        let exchange =
+            Exchange::new(self.worker, routed.entry.clone(), &template, guard.clone(), asker);
+        match exchange.run().await {
+            Ok(response) => {
+                // An answer passed on after failures was not settled by a commit.
+                if response.status().is_server_error() || response.status() == 429 {
+                    guard.answered(response.status());
+                    guard.settle(outcome_of_passed_on(response.status()));
+                }
+                Ok(response)
+            }
+            Err(refusal) => {
+                guard.answered(refusal.status());
+                guard.settle(refusal.outcome());
+                Err(refusal)
+            }
+        }
+    }
+
+    fn template(
+        &self,
+        routed: &Routed,
+        head: Parts,
+        body: ReadBody,
+        own_deadline: Option<Duration>,
+    ) -> Template {
+        let settings = &routed.entry.service.settings;
+        let path = head.uri.path();
+        let inference = head.method == Method::POST && route::is_inference(path);
+        let repeatable = !routed.stateful
+            && (self.grpc
+                || inference
+                || head.method.is_idempotent()
+                || head.headers.contains_key("idempotency-key"));
+        let total =
+            own_deadline.map_or(settings.deadlines.total, |d| d.min(settings.deadlines.total));
+        let mut headers = head.headers;
+        headers::to_replica(&mut headers, false);
+        headers.insert(REQUEST_ID, self.id.clone());
+        forwarded(&mut headers, self.client);
+        let ReadBody { bytes, rest, memory } = body;
+        Template {
+            uri: origin_form(&head.uri),
+            headers,
+            body: match rest {
+                None => TemplateBody::Whole(bytes, memory),
+                Some(rest) => TemplateBody::Once(RefCell::new(Some((bytes, rest)))),
+            },
+            model: routed.model.clone(),
+            repeatable,
+            grpc: self.grpc,
+            needs_h2: self.grpc,
+            head_only: head.method == Method::HEAD,
+            expects_content: inference,
+            commits_at_head: settings.protocol == Protocol::Http && !inference,
+            shape: self.shape,
+            connect: settings.deadlines.connect,
+            idle: settings.deadlines.idle,
+            deadline: self.started + total,
+            method: head.method,
+        }
+    }
+
+    fn log_line(&self, head: &Parts) -> Option<LogLine> {
+        let log = self.worker.shared.access.clone()?;
+        Some(LogLine {
+            log,
+            id: self.id.clone(),
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            client: self.client.ip,
+            attempts: Cell::new(0),
+        })
+    }
+}
+
+fn outcome_of_passed_on(status: StatusCode) -> evenkeel_domain::Outcome {
+    use evenkeel_domain::outcome::{Outcome, ReplicaFault};
+    match status.as_u16() {
+        429 | 503 => Outcome::Backpressure,
+        _ => Outcome::ReplicaFault(ReplicaFault::ServerError),
+    }
+}
+
+/// Refuses heads that contradict themselves or ask for what a gateway must not do.
+fn check_head(head: &Parts) -> Result<(), Refusal> {
+    if head.method == Method::CONNECT {
+        return Err(Refusal::BadRequest("CONNECT is not offered here".into()));
+    }
+    let bad = |text: &str| Err(Refusal::BadRequest(text.into()));
+    let headers = &head.headers;
+    if head.version == Version::HTTP_11 && !headers.contains_key(http::header::HOST) {
+        return bad("the `host` header is missing");
+    }
+    if headers.get_all(http::header::HOST).iter().count() > 1 {
+        return bad("more than one `host` header");
+    }
+    if headers.contains_key(http::header::TRANSFER_ENCODING) && head.version == Version::HTTP_10 {
+        return bad("`transfer-encoding` does not exist in HTTP/1.0");
+    }
+    Ok(())
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    match uri.path_and_query() {
+        Some(path) if uri.authority().is_some() => Uri::from(path.clone()),
+        _ => uri.clone(),
+    }
+}
+
+fn forwarded(headers: &mut http::HeaderMap, client: &ClientInfo) {
+    if !client.ip.is_loopback()
+        && let Ok(ip) = HeaderValue::from_str(&client.ip.to_string())
+    {
+        headers.append("x-forwarded-for", ip);
+    }
+    let proto = if client.tls { "https" } else { "http" };
+    headers.entry("x-forwarded-proto").or_insert(HeaderValue::from_static(proto));
+}
+
+/// Finds the service of a request whose body is read.
+fn route_body(
+    table: &Table,
+    found: Found,
+    head: &Parts,
+    body: &ReadBody,
+) -> Result<Routed, Refusal> {
+    match found {
+        Found::None => Err(Refusal::NoRoute(format!("{} {}", head.method, head.uri.path()))),
+        Found::Service(entry, tier) if entry.service.settings.protocol != Protocol::Openai => {
+            let key = key_of(&entry, head, None, None);
+            Ok(Routed { entry, tier, model: None, stateful: false, key })
+        }
+        Found::Service(entry, tier) => {
+            by_model(table, Some(entry), head, body).map(|routed| Routed { tier, ..routed })
+        }
+        Found::ByModel => by_model(table, None, head, body),
+    }
+}
+
+fn by_model(
+    table: &Table,
+    fixed: Option<Arc<Entry>>,
+    head: &Parts,
+    body: &ReadBody,
+) -> Result<Routed, Refusal> {
+    let bytes: &Bytes = &body.bytes;
+    if bytes.is_empty() || head.method == Method::GET {
+        let entry = fixed.or_else(|| table.only_openai()).ok_or_else(|| missing(table))?;
+        return Ok(Routed::plain(entry, head, true));
+    }
+    if body.rest.is_some() || headers::is_type(&head.headers, "multipart/form-data") {
+        let model = head::model_in_multipart(bytes)
+            .map(str::to_owned)
+            .or_else(|| head::model_in_prefix(bytes));
+        let entry = choose(table, fixed, model.as_deref())?;
+        return Ok(Routed::plain(entry, head, false));
+    }
+    let read = head::read(bytes).map_err(|bad| match bad {
+        BadBody::Syntax(text) => Refusal::BadJson(text),
+        BadBody::ModelType => Refusal::ModelType,
+    })?;
+    let entry = choose(table, fixed, read.model.as_ref().map(|(name, _)| &**name))?;
+    let settings = &entry.service.settings;
+    let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));
+    let key = key_of(&entry, head, read.user, read.prompt);
+    let tier = settings.tier;
+    Ok(Routed { tier, model, stateful: read.stateful, key, entry })
+}
+
+fn alias(settings: &ServiceSettings, name: &str) -> Option<String> {
+    settings.aliases.get(name).cloned()
+}
+
+fn choose(
+    table: &Table,
+    fixed: Option<Arc<Entry>>,
+    model: Option<&str>,
+) -> Result<Arc<Entry>, Refusal> {
+    if let Some(entry) = fixed {
+        return Ok(entry);
+    }
+    let Some(model) = model else {
+        return table.only_openai().ok_or_else(|| missing(table));
+    };
+    table.model(model).ok_or_else(|| Refusal::ModelUnknown {
+        model: model.chars().take(200).collect(),
+        served: served(table),
+    })
+}
+
+fn missing(table: &Table) -> Refusal {
+    Refusal::ModelMissing(served(table))
+}
+
+fn served(table: &Table) -> String {
+    let names: Vec<_> = table.model_names().into_iter().map(|(model, _)| model).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// The hash that keeps like requests together, when the policy wants it.
+fn key_of(entry: &Entry, head: &Parts, user: Option<&str>, prompt: Option<&str>) -> u64 {
+    if !entry.policy.wants_key() {
+        return 0;
+    }
+    let options = &entry.service.settings.balance_options;
+    if let Some(name) = options.key.strip_prefix("header:") {
+        return head.headers.get(name).map_or(0, |v| hash_of(&v.as_bytes()));
+    }
+    let text = if options.key == "user" { user } else { prompt };
+    text.map_or(0, |t| hash_of(&&t.as_bytes()[..t.len().min(options.prompt_bytes)]))
+}

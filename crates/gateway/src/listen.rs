@@ -1,0 +1,149 @@
+//! Accepting clients and speaking HTTP/1.1 and HTTP/2 with them.
+//!
+//! Each connection is one task. What is wrong with one client, however slow or malformed,
+//! ends that client's connection and nothing else.
+
+use crate::handle::{self, ClientInfo};
+use crate::upstream::LocalExecutor;
+use crate::worker::Worker;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Pause after accepting failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// One listening socket of one worker.
+pub struct Listener {
+    /// The socket, bound and listening.
+    pub socket: std::net::TcpListener,
+    /// TLS, where this listener speaks it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// Serves one listener until the gateway drains and its last connection is done.
+pub(crate) async fn serve(worker: Rc<Worker>, listener: Listener) -> io::Result<()> {
+    listener.socket.set_nonblocking(true)?;
+    let socket = TcpListener::from_std(listener.socket)?;
+    let tls = listener.tls.map(TlsAcceptor::from);
+    let mut draining = worker.shared.draining.subscribe();
+    // Each connection's task holds one sender; when all are gone the worker has drained.
+    let (alive, mut all_done) = tokio::sync::mpsc::channel::<()>(1);
+    loop {
+        let room =
+            worker.shared.connections.load(Relaxed) < worker.shared.settings.limits.connections;
+        tokio::select! {
+            biased;
+            _ = draining.wait_for(|d| *d) => break,
+            accepted = socket.accept(), if room => match accepted {
+                Ok((stream, peer)) => {
+                    worker.shared.connections.fetch_add(1, Relaxed);
+                    let client = connection(worker.clone(), stream, peer, tls.clone());
+                    let alive = alive.clone();
+                    tokio::task::spawn_local(async move {
+                        client.await;
+                        drop(alive);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors: those who are here go on, the rest wait.
+                    tracing::warn!(%error, "cannot accept a connection; check LimitNOFILE");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = tokio::time::sleep(ACCEPT_PAUSE), if !room => {}
+        }
+    }
+    drop(socket);
+    drop(alive);
+    all_done.recv().await;
+    Ok(())
+}
+
+/// Counts a connection out, however it ends.
+struct Counted(Rc<Worker>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn connection(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+) {
+    let _counted = Counted(worker.clone());
+    let _ = stream.set_nodelay(true);
+    match tls {
+        None => http(&worker, stream, peer, false).await,
+        Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => http(&worker, stream, peer, true).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        },
+    }
+}
+
+async fn http<S>(worker: &Rc<Worker>, stream: S, peer: SocketAddr, tls: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let client = Rc::new(ClientInfo::new(peer, tls));
+    let service = service_fn(|request| handle::handle(worker.clone(), client.clone(), request));
+    let builder = builder(worker);
+    let mut connection =
+        pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut draining: watch::Receiver<bool> = worker.shared.draining.subscribe();
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "client connection ended early");
+                }
+                return;
+            }
+            _ = draining.wait_for(|d| *d), if !told => {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+fn builder(worker: &Worker) -> auto::Builder<LocalExecutor> {
+    let limits = &worker.shared.settings.limits;
+    let mut builder = auto::Builder::new(LocalExecutor);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes.max(8192))
+        .max_headers(limits.headers)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}

@@ -1,0 +1,122 @@
+//! WebSocket upgrades: passed through as they are, once, to one replica.
+
+use crate::attempt::guard::{AttemptGuard, RequestGuard};
+use crate::body::relay::Relay;
+use crate::body::{OutBody, UpBody};
+use crate::error::Refusal;
+use crate::exchange::pick_any;
+use crate::headers;
+use crate::route::Entry;
+use crate::upstream::{Checkin, send_upgrade};
+use crate::worker::Worker;
+use bytes::Bytes;
+use evenkeel_domain::Outcome;
+use evenkeel_domain::outcome::ReplicaFault;
+use http::header::{CONNECTION, HOST, UPGRADE};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The client's side of an upgrade it asks for, with the protocol's name.
+pub(crate) struct Wanted {
+    on: OnUpgrade,
+    protocol: HeaderValue,
+}
+
+/// Whether a request asks for an upgrade.
+pub(crate) fn wanted(request: &mut Request<Incoming>) -> Option<Wanted> {
+    if request.version() != Version::HTTP_11 || !request.headers().contains_key(CONNECTION) {
+        return None;
+    }
+    let protocol = request.headers().get(UPGRADE)?.clone();
+    // h2c by upgrade is obsolete (RFC 9113, 3.1); prior knowledge is served.
+    if protocol.as_bytes().eq_ignore_ascii_case(b"h2c") {
+        return None;
+    }
+    Some(Wanted { on: hyper::upgrade::on(request), protocol })
+}
+
+/// Sends the request to one replica and, when it agrees, joins both connections.
+pub(crate) async fn relay(
+    worker: &Rc<Worker>,
+    entry: &Arc<Entry>,
+    head: &Parts,
+    wanted: Wanted,
+    source: u64,
+) -> Result<Response<OutBody>, Refusal> {
+    let pool = &entry.service.pool;
+    let guard = pick_any(worker, entry, source).ok_or_else(|| Refusal::Unavailable {
+        service: pool.name.to_string(),
+        why: "no replica is ready".into(),
+    })?;
+    let counted = RequestGuard::enter(pool.clone(), guard.started(), None);
+    let replica = guard.replica().clone();
+    let mut request = Request::new(UpBody::Full(None));
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = head.uri.clone();
+    *request.headers_mut() = head.headers.clone();
+    let fields = request.headers_mut();
+    headers::to_replica(fields, false);
+    fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.insert(UPGRADE, wanted.protocol);
+    if let Ok(host) = HeaderValue::from_str(&replica.id.endpoint.authority) {
+        fields.insert(HOST, host);
+    }
+    headers::add_own(fields, &replica.id.headers);
+    let connect = entry.service.settings.deadlines.connect;
+    match send_upgrade(&replica, connect, request).await {
+        Err(failure) => {
+            let outcome = Outcome::NetworkFault(failure.fault);
+            guard.settle(outcome);
+            counted.settle(outcome);
+            Err(Refusal::NotRepeatable(outcome))
+        }
+        Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(join(response, wanted.on, guard, counted))
+        }
+        Ok(response) => Ok(declined(response, guard, counted)),
+    }
+}
+
+fn join(
+    mut response: Response<Incoming>,
+    client: OnUpgrade,
+    guard: AttemptGuard,
+    request: RequestGuard,
+) -> Response<OutBody> {
+    request.answered(response.status());
+    let replica = hyper::upgrade::on(&mut response);
+    tokio::task::spawn_local(async move {
+        let (Ok(client), Ok(replica)) = tokio::join!(client, replica) else {
+            let outcome = Outcome::ReplicaFault(ReplicaFault::Truncated);
+            guard.settle(outcome);
+            request.settle(outcome);
+            return;
+        };
+        let (mut client, mut replica) = (TokioIo::new(client), TokioIo::new(replica));
+        // How a WebSocket ends is between its two ends.
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut replica).await;
+        guard.settle(Outcome::Ok);
+        request.settle(Outcome::Ok);
+    });
+    let (head, _) = response.into_parts();
+    Response::from_parts(head, OutBody::Empty)
+}
+
+/// The replica does not upgrade: its answer is the client's.
+fn declined(
+    response: Response<Incoming>,
+    guard: AttemptGuard,
+    request: RequestGuard,
+) -> Response<OutBody> {
+    let (mut head, body) = response.into_parts();
+    headers::strip_hop_by_hop(&mut head.headers);
+    request.answered(head.status);
+    let relay =
+        Relay::new(Bytes::new(), body, Checkin::none(), guard, Rc::new(request), Outcome::Ok);
+    Response::from_parts(head, OutBody::Relay(Box::new(relay)))
+}
