@@ -277,3 +277,25 @@ pub trait Orchestrator: Send + Sync {
     /// All instances, by name.
     fn statuses(&self) -> OrchestratorFuture<'_, Vec<InstanceStatus>>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_survives_json() {
+        let phase = Phase::Failed { message: "no such program".into(), until_ms: 5 };
+        let status = InstanceStatus { phase, pid: Some(3), ..InstanceStatus::new("a-1", "a") };
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!((&json["phase"], &json["until_ms"]), (&"failed".into(), &5.into()));
+        assert_eq!(serde_json::from_value::<InstanceStatus>(json).unwrap(), status);
+    }
+
+    #[test]
+    fn only_what_the_process_sees_needs_a_restart() {
+        let spec = InstanceSpec::new("a-1", "a", &["serve", "{port}"]);
+        let longer = InstanceSpec { stop_grace: Duration::from_secs(99), ..spec.clone() };
+        assert!(!spec.needs_restart(&longer));
+        assert!(spec.needs_restart(&InstanceSpec { index: 1, ..spec.clone() }));
+    }
+}

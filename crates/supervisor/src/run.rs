@@ -35,7 +35,12 @@ pub(crate) enum Ending {
 
 /// What the guard's last word was.
 enum Last {
-    Exited { how: String, tail: Vec<String> },
+    /// It ended so, but for the processes in `left`, which would not.
+    Exited {
+        how: String,
+        left: Vec<u32>,
+        tail: Vec<String>,
+    },
     CannotStart(String),
 }
 
@@ -115,13 +120,13 @@ impl<'a> Run<'a> {
             }
             Some(Report::Exited { code, signal, left, tail }) => {
                 self.guard.reap().await;
-                Some(Last::Exited { how: self.tell(&how(code, signal), &left), tail })
+                Some(Last::Exited { how: how(code, signal), left, tail })
             }
             None => {
                 self.guard.kill().await;
                 let left = sweep(self.guard.lost(self.pid)).await;
-                let how = self.tell("its guard was killed, and it with it", &left);
-                Some(Last::Exited { how, tail: Vec::new() })
+                let how = "its guard was killed, and it with it".to_owned();
+                Some(Last::Exited { how, left, tail: Vec::new() })
             }
         }
     }
@@ -129,11 +134,12 @@ impl<'a> Run<'a> {
     fn ending(&self, last: Last) -> Ending {
         match last {
             Last::CannotStart(message) => Ending::CannotStart(message),
-            Last::Exited { how, tail } => self.ended(how, tail),
+            Last::Exited { how, left, tail } => self.ended(&how, &left, tail),
         }
     }
 
-    fn ended(&self, how: String, tail: Vec<String>) -> Ending {
+    fn ended(&self, how: &str, left: &[u32], tail: Vec<String>) -> Ending {
+        let how = self.tell(how, left);
         let early = self.ready_since.is_none() && self.started.elapsed() < EARLY;
         Ending::Ended { how, tail, ready_since: self.ready_since, early }
     }
@@ -145,12 +151,10 @@ impl<'a> Run<'a> {
              startup deadline",
             humantime::format_duration(deadline)
         );
-        let tail = match self.kill().await {
-            Last::Exited { tail, .. } => tail,
-            Last::CannotStart(_) => Vec::new(),
-        };
-        let how = self.tell(&how, &[]);
-        self.ended(how, tail)
+        match self.kill().await {
+            Last::Exited { left, tail, .. } => self.ended(&how, &left, tail),
+            last @ Last::CannotStart(_) => self.ending(last),
+        }
     }
 
     /// Asks it to end, gives it time, and kills it then.
@@ -169,14 +173,25 @@ impl<'a> Run<'a> {
                     }
                 }
                 changed = self.instance.wish.changed(), if watched => watched = changed.is_ok(),
-                () = sleep_until(began + grace) => break self.kill().await,
+                () = sleep_until(began + grace) => break self.kill_after(grace).await,
             }
         };
-        let (Last::Exited { how, .. } | Last::CannotStart(how)) = last;
+        let how = match last {
+            Last::Exited { how, left, .. } => self.tell(&how, &left),
+            Last::CannotStart(message) => message,
+        };
         let name = &self.instance.name;
         tracing::info!(name, how, "a replica was stopped");
         self.instance.show(|status| status.last_exit = Some(how));
         Ending::AsWished
+    }
+
+    async fn kill_after(&mut self, grace: Duration) -> Last {
+        let last = self.kill().await;
+        let Last::Exited { left, tail, .. } = last else { return last };
+        let grace = humantime::format_duration(grace);
+        let how = format!("did not end within {grace} of being asked: killed by SIGKILL");
+        Last::Exited { how, left, tail }
     }
 
     /// Kills the whole tree, by the guard or, if that does not work, around it.
