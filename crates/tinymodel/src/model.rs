@@ -153,6 +153,16 @@ mod tests {
     }
 
     #[test]
+    fn learning_takes_no_time() {
+        let start = evenkeel_domain::clock::now();
+        std::hint::black_box(Model::new(3));
+        let took = evenkeel_domain::clock::now() - start;
+        println!("learnt in {took:?}");
+        // A few milliseconds when optimised; this only catches what is wildly off.
+        assert!(took < std::time::Duration::from_secs(2), "{took:?}");
+    }
+
+    #[test]
     fn greedy_does_not_run_in_circles() {
         let model = Model::new(0);
         for question in ["Hello", "Tell me about the harbour", "and then", "⚓", ""] {

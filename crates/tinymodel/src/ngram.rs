@@ -26,6 +26,9 @@ pub(crate) struct Candidate {
     /// Its weight; the weights of a context add up to one.
     pub(crate) weight: f32,
 }
+/// How much of its weight an end of text keeps. The corpus has a few texts only, and
+/// their last sentences would otherwise end too many answers after a line or two.
+const END_SHARE: f32 = 0.1;
 
 type Counts = HashMap<u64, HashMap<Id, f32>>;
 
@@ -93,14 +96,17 @@ fn count(text: &[Id]) -> Counts {
 }
 
 fn mixture(counts: &Counts, context: &[Id]) -> Vec<Candidate> {
-    // Inside a character only what was seen there may follow, or it would not be UTF-8.
-    let inside = context.last().is_some_and(|id| (0x80..0x100).contains(id));
+    // Inside a character only what was seen there may follow, or it would not be UTF-8;
+    // and a line break alone cannot tell whether it is the first or the second.
+    let inside = |id: &Id| (0x80..0x100).contains(id) || *id == Id::from(b'\n');
+    let inside = context.last().is_some_and(inside);
     let orders = if inside { 1 } else { context.len() };
     let mut weights: HashMap<Id, f32> = HashMap::new();
     for (from, share) in (0..orders).zip(SHARES) {
         let Some(followers) = counts.get(&key(&context[from..])) else { continue };
         let total: f32 = followers.values().sum();
         for (&id, count) in followers {
+            let share = if id == EOT { share * END_SHARE } else { share };
             *weights.entry(id).or_default() += share * count / total;
         }
     }
