@@ -21,7 +21,8 @@ pub(crate) struct App {
     pub(crate) slots: Slots,
     /// Unix seconds at start.
     pub(crate) created: u64,
-    ready_at: Instant,
+    /// `None`: never, for a load time beyond what the clock can hold.
+    ready_at: Option<Instant>,
     start: u64,
     answers: AtomicU64,
     seeds: AtomicU64,
@@ -42,7 +43,7 @@ impl App {
             model: Arc::new(Model::new(settings.seed)),
             slots: Slots::new(settings.slots, settings.queue),
             created: start / 1000,
-            ready_at: Instant::now() + settings.load_time,
+            ready_at: Instant::now().checked_add(settings.load_time),
             start: hash::mix(start ^ u64::from(std::process::id()).rotate_left(40)),
             answers: AtomicU64::new(0),
             seeds: AtomicU64::new(0),
@@ -52,7 +53,8 @@ impl App {
 
     /// Whether the model has loaded.
     pub(crate) fn ready(&self) -> bool {
-        self.settings.load_time.is_zero() || Instant::now() >= self.ready_at
+        let loaded = |at| Instant::now() >= at;
+        self.settings.load_time.is_zero() || self.ready_at.is_some_and(loaded)
     }
 
     /// An id that no other answer of any server has, and the time.

@@ -169,8 +169,11 @@ impl Pacer {
     /// in one burst.
     const BEHIND: Duration = Duration::from_millis(250);
 
+    /// A year, where the clock cannot hold what was asked for.
+    const NEVER: Duration = Duration::from_secs(31_536_000);
+
     fn new(first: Duration, interval: Duration) -> Self {
-        let paced = !(first + interval).is_zero();
+        let paced = !(first.is_zero() && interval.is_zero());
         let sleep = paced.then(|| Box::pin(tokio::time::sleep(first)));
         Self { sleep, interval }
     }
@@ -185,7 +188,8 @@ impl Pacer {
         }
         if let Some(sleep) = &mut self.sleep {
             let now = Instant::now();
-            let due = sleep.deadline() + self.interval;
+            // An interval beyond the end of time is as good as a stop; it must not panic.
+            let due = sleep.deadline().checked_add(self.interval).unwrap_or(now + Self::NEVER);
             let stopped = now.saturating_duration_since(due) > Self::BEHIND;
             sleep.as_mut().reset(if stopped { now } else { due });
         }
