@@ -129,8 +129,25 @@ pub enum SignalKind {
     /// A real attempt ended so. `Ok` is sent only as the first after faults; the sums are
     /// in the replica's counters.
     Attempt(Outcome),
-    /// An attempt waits for its first byte far longer than is normal here.
-    Waiting(Duration),
+    /// An attempt waits for its first byte longer than is normal here.
+    Waiting {
+        /// How long by now.
+        waited: Duration,
+        /// What is normal: the 99th percentile, once known.
+        normal: Option<Duration>,
+    },
+    /// Attempts that ended well and badly since the replica's start, and how long ago it
+    /// last moved: what the sweep reads from its counters.
+    Tally {
+        /// Good attempts.
+        good: u64,
+        /// Attempts that blame it.
+        faults: u64,
+        /// Since its last byte of any answer.
+        still: Duration,
+        /// Whether another replica of the service moved meanwhile.
+        peers_move: bool,
+    },
     /// A probe was answered as it should be, after this long.
     ProbeOk(Duration),
     /// A probe failed.

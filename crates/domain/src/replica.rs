@@ -116,6 +116,8 @@ pub struct Live {
     /// Moving mean of the time to the first byte, in microseconds.
     latency_us: AtomicU64,
     last_ok_ms: AtomicU64,
+    /// When a byte of any answer last came from it.
+    last_move_ms: AtomicU64,
     /// Until when it asked to be left alone (429, 503), see [`clock::millis`].
     busy_until_ms: AtomicU64,
     consecutive_faults: AtomicU32,
@@ -160,6 +162,7 @@ impl Live {
             suspects: AtomicU32::new(0),
             latency_us: AtomicU64::new(0),
             last_ok_ms: AtomicU64::new(0),
+            last_move_ms: AtomicU64::new(0),
             busy_until_ms: AtomicU64::new(0),
             consecutive_faults: AtomicU32::new(0),
             outcomes: [const { AtomicU64::new(0) }; Outcome::COUNT],
@@ -286,6 +289,7 @@ impl Live {
         self.outcomes[outcome.index()].fetch_add(1, Relaxed);
         if outcome == Outcome::Ok {
             self.last_ok_ms.store(clock::millis(now), Relaxed);
+            self.moved(now);
             if self.consecutive_faults.load(Relaxed) == 0 {
                 return 0;
             }
@@ -313,6 +317,17 @@ impl Live {
     #[must_use]
     pub fn consecutive_faults(&self) -> u32 {
         self.consecutive_faults.load(Relaxed)
+    }
+
+    /// A byte of an answer came: it moves.
+    pub fn moved(&self, now: Instant) {
+        self.last_move_ms.store(clock::millis(now), Relaxed);
+    }
+
+    /// When a byte of any answer last came from it (see [`clock::millis`]); 0 for never.
+    #[must_use]
+    pub fn last_move_ms(&self) -> u64 {
+        self.last_move_ms.load(Relaxed)
     }
 
     /// When real traffic last proved it healthy (see [`clock::millis`]); 0 for never.

@@ -75,8 +75,9 @@ impl AttemptGuard {
 
     /// The first good byte is here.
     pub(crate) fn first_byte(&self) {
-        let took = clock::now().saturating_duration_since(self.started);
-        self.replica.live.record_first_byte(took);
+        let now = clock::now();
+        self.replica.live.moved(now);
+        self.replica.live.record_first_byte(now.saturating_duration_since(self.started));
     }
 
     /// The replica asked to be left alone.

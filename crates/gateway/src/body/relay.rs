@@ -18,6 +18,9 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
+/// How finely progress is told.
+const MOVE_STEP: Duration = Duration::from_millis(50);
+
 /// A committed answer whose body still comes.
 pub(crate) struct Relay {
     first: Bytes,
@@ -29,6 +32,7 @@ pub(crate) struct Relay {
     idle: Duration,
     deadline: Instant,
     last: Instant,
+    told: Instant,
     timer: Option<Pin<Box<Sleep>>>,
     /// Errors go in band, in this shape: the stream is server-sent events.
     in_band: Option<Shape>,
@@ -60,6 +64,7 @@ impl Relay {
             idle: Duration::from_secs(30),
             deadline: now + Duration::from_secs(900),
             last: now,
+            told: now,
             timer: None,
             in_band: None,
             grpc: false,
@@ -90,7 +95,7 @@ impl Relay {
         }
         match Pin::new(&mut self.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.last = clock::now();
+                self.moved(clock::now());
                 if let Some(trailers) = frame.trailers_ref() {
                     let outcome = self.outcome_of_trailers(trailers);
                     self.finish(outcome);
@@ -131,6 +136,18 @@ impl Relay {
             }
             let again = (self.last + self.idle).min(self.deadline);
             timer.as_mut().reset(again.into());
+        }
+    }
+
+    /// Progress, told to the replica's watchers at most every [`MOVE_STEP`]: the cache line
+    /// is shared by all workers.
+    fn moved(&mut self, now: Instant) {
+        self.last = now;
+        if now.saturating_duration_since(self.told) >= MOVE_STEP {
+            self.told = now;
+            if let Some(open) = &self.open {
+                open.attempt.replica().live.moved(now);
+            }
         }
     }
 

@@ -110,7 +110,8 @@ impl Exchange<'_> {
 
     fn report_waiting(&self, replica: &Replica, watch: &mut Watch, now: Instant) {
         let waited = watch.advance(now);
-        self.worker.shared.signal(replica, SignalKind::Waiting(waited), now);
+        let normal = self.entry.service.pool.expected_first_byte();
+        self.worker.shared.signal(replica, SignalKind::Waiting { waited, normal }, now);
     }
 
     fn all_overdue(&self, runners: &Runners, outcome: Outcome) -> End {

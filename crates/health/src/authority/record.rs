@@ -1,0 +1,235 @@
+//! What the authority knows of one replica.
+
+use crate::detector::{self, Detector};
+use crate::fusion::{self, Situation, Weight};
+use crate::operator::Override;
+use evenkeel_domain::settings::ServiceSettings;
+use evenkeel_domain::{Gate, Health, Outcome, Replica, Signal, SignalKind, clock, outcome};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Share of its weight that a replica starts with, in per mille.
+const RAMP_START: u32 = 100;
+/// A replica in good health this long after its isolation starts a new count.
+const FORGIVEN: Duration = Duration::from_secs(600);
+
+pub(super) struct Record {
+    pub(super) replica: Arc<Replica>,
+    pub(super) settings: Arc<ServiceSettings>,
+    pub(super) probe_now: Arc<Notify>,
+    detectors: Vec<Box<dyn Detector>>,
+    proven: bool,
+    /// Isolations by statistics in a row, and the end of the current one.
+    isolations: u32,
+    until: Option<Instant>,
+    /// When slow start began; `None` before the replica ever took traffic.
+    ramp_from: Option<Instant>,
+    joined: Instant,
+}
+
+/// A change of state.
+pub(super) struct Change {
+    pub(super) from: Health,
+    pub(super) to: Health,
+    pub(super) why: String,
+    pub(super) opens: bool,
+}
+
+impl Record {
+    pub(super) fn new(replica: Arc<Replica>, settings: Arc<ServiceSettings>, now: Instant) -> Self {
+        let detectors = detector::build(&settings.ejection, &settings.probe);
+        Self {
+            replica,
+            settings,
+            probe_now: Arc::default(),
+            detectors,
+            proven: false,
+            isolations: 0,
+            until: None,
+            ramp_from: None,
+            joined: now,
+        }
+    }
+
+    /// New settings for a known replica: what was learnt of it stays.
+    pub(super) fn inherit(&mut self, old: Self) {
+        self.proven = old.proven;
+        self.isolations = old.isolations;
+        self.until = old.until;
+        self.ramp_from = old.ramp_from;
+        self.joined = old.joined;
+        if old.settings.ejection == self.settings.ejection
+            && old.settings.probe == self.settings.probe
+        {
+            self.detectors = old.detectors;
+        }
+    }
+
+    pub(super) fn started(&mut self, signal: &Signal, now: Instant) {
+        let live = &self.replica.live;
+        let before = live.health();
+        live.set_incarnation(signal.incarnation);
+        self.detectors = detector::build(&self.settings.ejection, &self.settings.probe);
+        self.proven = false;
+        self.until = None;
+        self.ramp_from = None;
+        if !matches!(before, Health::Draining) {
+            live.set_health(Health::Starting, true, "started, not ready yet".into(), now);
+        }
+        self.probe_now.notify_one();
+    }
+
+    pub(super) fn observe(&mut self, signal: &Signal) {
+        match &signal.kind {
+            SignalKind::ProbeOk(_) | SignalKind::Attempt(Outcome::Ok) => self.proven = true,
+            // A second opinion, soon.
+            SignalKind::Attempt(_) | SignalKind::Waiting { .. } => self.probe_now.notify_one(),
+            _ => {}
+        }
+        for detector in &mut self.detectors {
+            detector.observe(signal);
+        }
+    }
+
+    pub(super) fn still_for(&self, now: Instant) -> Duration {
+        let moved = self.replica.live.last_move_ms();
+        if moved == 0 {
+            return now.saturating_duration_since(self.joined);
+        }
+        Duration::from_millis(clock::millis(now).saturating_sub(moved))
+    }
+
+    pub(super) fn tally(&mut self, still: Duration, peers_move: bool, now: Instant) {
+        let live = &self.replica.live;
+        let faults =
+            outcome::ALL.iter().filter(|o| o.blames_replica()).map(|o| live.count(*o)).sum();
+        let kind = SignalKind::Tally { good: live.count(Outcome::Ok), faults, still, peers_move };
+        let signal = Signal {
+            replica: self.replica.id.key,
+            incarnation: live.incarnation(),
+            observer: "sweep",
+            at: now,
+            kind,
+        };
+        for detector in &mut self.detectors {
+            detector.observe(&signal);
+        }
+    }
+
+    /// Judges, and moves the replica when its state changes.
+    pub(super) fn judge(
+        &mut self,
+        may_isolate: bool,
+        order: Option<&Override>,
+        now: Instant,
+    ) -> Option<Change> {
+        self.end_of_time(now);
+        let verdicts: Vec<_> = self.detectors.iter().map(|d| (d.name(), d.verdict(now))).collect();
+        let weight = fusion::weigh(&verdicts);
+        let from = self.replica.live.health();
+        let gate_before = self.replica.live.gate();
+        let (to, definite, why) = match order {
+            Some(order) => (order.health(), true, order.describe()),
+            None => {
+                let (to, definite) = fusion::next(&weight, self.situation(from, may_isolate, now));
+                (to, definite, self.explain(&weight, to))
+            }
+        };
+        self.keep_time(from, to, definite, now);
+        self.ramp(to, now);
+        let gate = Gate::of(to, definite);
+        if to == from && gate == gate_before {
+            if *self.replica.live.why() != why {
+                self.replica.live.set_health(to, definite, why, now);
+            }
+            return None;
+        }
+        self.replica.live.set_health(to, definite, why.clone(), now);
+        Some(Change { from, to, why, opens: gate < gate_before })
+    }
+
+    /// When the time of an isolation is over its evidence is, too: only new faults speak.
+    fn end_of_time(&mut self, now: Instant) {
+        if self.until.is_some_and(|until| now >= until) {
+            self.until = None;
+            for detector in &mut self.detectors {
+                detector.reset(now);
+            }
+        }
+    }
+
+    fn situation(&self, from: Health, may_isolate: bool, now: Instant) -> Situation {
+        // What an operator had taken out comes back as if it were new.
+        let health = match from {
+            Health::Draining | Health::Stopped => Health::Starting,
+            other => other,
+        };
+        Situation {
+            health,
+            proven: self.proven,
+            serving_time: self.until.is_some_and(|until| now < until),
+            ramped: self.ramped(now),
+            may_isolate,
+        }
+    }
+
+    fn explain(&self, weight: &Weight, to: Health) -> String {
+        match weight {
+            Weight::One(text) | Weight::Enough(text) | Weight::Certain(text) => text.clone(),
+            Weight::Clear => match to {
+                Health::Healthy => "answers as it should".into(),
+                Health::Probation => "answers again; its share grows".into(),
+                Health::Starting => "not ready yet".into(),
+                Health::Isolated => "isolated for its faults; not yet tried again".into(),
+                other => other.label().into(),
+            },
+        }
+    }
+
+    /// Times of isolation: 30 s × count, at most 300 s.
+    fn keep_time(&mut self, from: Health, to: Health, definite: bool, now: Instant) {
+        if to == Health::Isolated && from != Health::Isolated {
+            // What stands until now proves nothing any more.
+            self.proven = false;
+            if !definite {
+                self.isolations += 1;
+                let ejection = &self.settings.ejection;
+                self.until = Some(now + (ejection.time * self.isolations).min(ejection.time_max));
+            }
+        }
+        if from == Health::Isolated && to != Health::Isolated {
+            for detector in &mut self.detectors {
+                detector.reset(now);
+            }
+            self.until = None;
+            self.ramp_from = None;
+        }
+    }
+
+    fn ramp(&mut self, to: Health, now: Instant) {
+        let live = &self.replica.live;
+        if !matches!(to, Health::Healthy | Health::Probation) {
+            return;
+        }
+        let from = *self.ramp_from.get_or_insert(now);
+        let whole = self.settings.ejection.slow_start;
+        let passed = now.saturating_duration_since(from);
+        if whole.is_zero() || passed >= whole {
+            live.set_ramp(1000);
+            if passed > FORGIVEN {
+                self.isolations = 0;
+            }
+            return;
+        }
+        let share = passed.as_secs_f64() / whole.as_secs_f64();
+        let per_mille = RAMP_START + (f64::from(1000 - RAMP_START) * share) as u32;
+        live.set_ramp(u16::try_from(per_mille).unwrap_or(1000));
+    }
+
+    fn ramped(&self, now: Instant) -> bool {
+        let whole = self.settings.ejection.slow_start;
+        whole.is_zero()
+            || self.ramp_from.is_some_and(|from| now.saturating_duration_since(from) >= whole)
+    }
+}
