@@ -1,0 +1,80 @@
+//! The routes. One file each for what reads, what orders and what probes ask.
+
+pub(crate) mod openapi;
+mod orders;
+mod probes;
+mod read;
+
+use crate::error::ApiError;
+use crate::guard;
+use crate::ports::AdminState;
+use crate::stream::Stop;
+use crate::window::Window;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use http::StatusCode;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Bytes of a request's body: orders are short.
+const BODY: usize = 16 << 10;
+/// Streams open at once: each operator and dashboard has one or two.
+const STREAMS: usize = 64;
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) state: Arc<AdminState>,
+    pub(crate) window: Arc<Window>,
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) stop: Stop,
+}
+
+impl Api {
+    pub(crate) fn new(state: Arc<AdminState>, window: Arc<Window>, stop: Stop) -> Self {
+        Self { state, window, streams: Arc::new(Semaphore::new(STREAMS)), stop }
+    }
+}
+
+/// All routes, guarded and bounded.
+pub(crate) fn router(api: Api) -> Router {
+    let guarded = Router::new()
+        .route("/api/v1/snapshot", get(read::snapshot))
+        .route("/api/v1/events", get(read::events))
+        .route("/api/v1/logs/{name}", get(read::logs))
+        .route("/api/v1/openapi.json", get(openapi::serve))
+        .route("/api/v1/replicas/{name}/drain", post(orders::drain))
+        .route("/api/v1/replicas/{name}/undrain", post(orders::undrain))
+        .route("/api/v1/replicas/{name}/isolate", post(orders::isolate))
+        .route("/api/v1/replicas/{name}/restart", post(orders::restart))
+        .route("/api/v1/services/{name}/restart", post(orders::restart_service))
+        .route("/api/v1/reload", post(orders::reload))
+        .route("/api/v1/upgrade", post(orders::upgrade))
+        .route("/api/v1/stop", post(orders::stop))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(nothing_here)
+        .layer(from_fn_with_state(api.state.clone(), guard::admit));
+    Router::new()
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .merge(guarded)
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(from_fn(guard::bound))
+        .with_state(api)
+}
+
+async fn nothing_here() -> ApiError {
+    ApiError::not_found("there is nothing here", "see GET /api/v1/openapi.json")
+}
+
+async fn wrong_method() -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "this path has another method",
+        "see GET /api/v1/openapi.json",
+    )
+}

@@ -1,0 +1,226 @@
+//! What is ordered. An order runs as a task of its own: one that is half done must not end
+//! because its caller left.
+
+use super::Api;
+use crate::binary;
+use crate::error::ApiError;
+use crate::ports::{Control, ControlError};
+use crate::view::{Accepted, ErrorBody, OrderBody, UpgradeBody};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Characters of an owner.
+const OWNER: usize = 64;
+/// Who orders, when the caller does not say.
+const NOBODY: &str = "api";
+
+type Body = Result<Bytes, BytesRejection>;
+type Answer = Result<(StatusCode, Json<Accepted>), ApiError>;
+
+/// What an order may be answered with, for the OpenAPI document.
+#[derive(utoipa::IntoResponses)]
+#[expect(dead_code, reason = "only its description is used")]
+enum Responses {
+    /// The order was taken
+    #[response(status = 202)]
+    Accepted(Accepted),
+    /// The order makes no sense
+    #[response(status = 400)]
+    Invalid(ErrorBody),
+    /// Without a token: the call does not come from this machine, or from a page
+    #[response(status = 403)]
+    Forbidden(ErrorBody),
+    /// There is no such thing
+    #[response(status = 404)]
+    NotFound(ErrorBody),
+    /// It cannot be done in the present state
+    #[response(status = 409)]
+    Conflict(ErrorBody),
+    /// Nobody is there to do it
+    #[response(status = 503)]
+    Unavailable(ErrorBody),
+}
+
+/// Sends nothing new to a replica; what runs may finish.
+#[utoipa::path(post, path = "/api/v1/replicas/{name}/drain", tag = "orders",
+    params(("name" = String, Path, description = "The replica")),
+    request_body(content = Option<OrderBody>), responses(Responses))]
+pub(crate) async fn drain(State(api): State<Api>, Path(name): Path<String>, body: Body) -> Answer {
+    replica(api, Verb::Drain, name, body).await
+}
+
+/// Ends whatever an operator has ordered for a replica.
+#[utoipa::path(post, path = "/api/v1/replicas/{name}/undrain", tag = "orders",
+    params(("name" = String, Path, description = "The replica")),
+    request_body(content = Option<OrderBody>), responses(Responses))]
+pub(crate) async fn undrain(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer {
+    replica(api, Verb::Undrain, name, body).await
+}
+
+/// Takes a replica out at once; what runs is moved.
+#[utoipa::path(post, path = "/api/v1/replicas/{name}/isolate", tag = "orders",
+    params(("name" = String, Path, description = "The replica")),
+    request_body(content = Option<OrderBody>), responses(Responses))]
+pub(crate) async fn isolate(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer {
+    replica(api, Verb::Isolate, name, body).await
+}
+
+/// Restarts a supervised replica.
+#[utoipa::path(post, path = "/api/v1/replicas/{name}/restart", tag = "orders",
+    params(("name" = String, Path, description = "The replica")),
+    request_body(content = Option<OrderBody>), responses(Responses))]
+pub(crate) async fn restart(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer {
+    replica(api, Verb::Restart, name, body).await
+}
+
+/// Restarts the supervised replicas of a service, one after another.
+#[utoipa::path(post, path = "/api/v1/services/{name}/restart", tag = "orders",
+    params(("name" = String, Path, description = "The service")), responses(Responses))]
+pub(crate) async fn restart_service(State(api): State<Api>, Path(name): Path<String>) -> Answer {
+    tracing::info!(service = name, "ordered: rolling restart");
+    run(api, |control| async move { control.restart_service(&name).await }).await
+}
+
+/// Reads the configuration again. A bad one changes nothing.
+#[utoipa::path(post, path = "/api/v1/reload", tag = "orders", responses(Responses))]
+pub(crate) async fn reload(State(api): State<Api>) -> Answer {
+    tracing::info!("ordered: reload");
+    run(api, |control| async move { control.reload().await }).await
+}
+
+/// Replaces the running program and drains the old one. While no token is set, the program
+/// must be one that only root and the server's own user may change.
+#[utoipa::path(post, path = "/api/v1/upgrade", tag = "orders",
+    request_body(content = Option<UpgradeBody>), responses(Responses))]
+pub(crate) async fn upgrade(State(api): State<Api>, body: Body) -> Answer {
+    let body: UpgradeBody = read(body)?;
+    let trusted = |path: String| match &api.state.token {
+        Some(_) => Ok(PathBuf::from(path)),
+        None => binary::trusted(&path),
+    };
+    let binary = body.binary.map(trusted).transpose()?;
+    tracing::info!(?binary, "ordered: upgrade");
+    run(api, |control| async move { control.upgrade(binary).await }).await
+}
+
+/// Drains and ends everything.
+#[utoipa::path(post, path = "/api/v1/stop", tag = "orders", responses(Responses))]
+pub(crate) async fn stop(State(api): State<Api>) -> Answer {
+    tracing::info!("ordered: stop");
+    run(api, |control| async move { control.stop().await }).await
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Drain,
+    Undrain,
+    Isolate,
+    Restart,
+}
+
+async fn replica(api: Api, verb: Verb, name: String, body: Body) -> Answer {
+    let body: OrderBody = read(body)?;
+    let lasts = body.lasts.as_deref().map(duration).transpose()?;
+    if lasts.is_some() && matches!(verb, Verb::Undrain | Verb::Restart) {
+        return Err(ApiError::invalid("this order has no end", "leave out `for`"));
+    }
+    let owner = owner(body.owner)?;
+    tracing::info!(replica = name, owner, ?lasts, "ordered: {verb:?}");
+    run(api, move |control| async move {
+        match verb {
+            Verb::Drain => control.drain(&name, &owner, lasts).await,
+            Verb::Undrain => control.undrain(&name).await,
+            Verb::Isolate => control.isolate(&name, &owner, lasts).await,
+            Verb::Restart => control.restart(&name).await,
+        }
+    })
+    .await
+}
+
+async fn run<F>(api: Api, order: impl FnOnce(Arc<dyn Control>) -> F) -> Answer
+where
+    F: Future<Output = Result<(), ControlError>> + Send + 'static,
+{
+    match tokio::spawn(order(api.state.control.clone())).await {
+        Ok(Ok(())) => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true }))),
+        Ok(Err(refused)) => Err(refused.into()),
+        Err(_) => Err(ApiError::unavailable(
+            "the order broke off",
+            "see the log of Evenkeel, then try again",
+        )),
+    }
+}
+
+/// A body that may be left out.
+fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ApiError> {
+    let body = body.map_err(|error| {
+        ApiError::new(error.status(), "invalid", error.body_text(), "send a short JSON body")
+    })?;
+    if body.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&body).map_err(|error| {
+        let remedy = "see GET /api/v1/openapi.json";
+        ApiError::invalid(format!("the body cannot be read: {error}"), remedy)
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, ApiError> {
+    let remedy = "write a time like \"30m\" or \"2h\"";
+    match humantime::parse_duration(text) {
+        Ok(lasts) if lasts.is_zero() => Err(ApiError::invalid("`for` is no time at all", remedy)),
+        Ok(lasts) => Ok(lasts),
+        Err(error) => Err(ApiError::invalid(format!("`for` cannot be read: {error}"), remedy)),
+    }
+}
+
+/// Owners are shown in logs and on terminals: nothing there may be steered by them.
+fn owner(owner: String) -> Result<String, ApiError> {
+    let owner = if owner.trim().is_empty() { NOBODY.to_owned() } else { owner };
+    if owner.chars().count() > OWNER || owner.chars().any(char::is_control) {
+        return Err(ApiError::invalid(
+            "`owner` is too long or holds control characters",
+            "give a name of up to 64 printable characters",
+        ));
+    }
+    Ok(owner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(duration("30m").is_ok());
+        for text in ["", "soon", "0s", "-1m"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(owner(" ".into()).unwrap(), NOBODY);
+        assert!(owner("a\x1b[2J".into()).is_err() && owner("x".repeat(65)).is_err());
+        let body = |text: &'static str| read::<OrderBody>(Ok(Bytes::from_static(text.as_bytes())));
+        assert_eq!(body("").unwrap(), OrderBody::default());
+        assert_eq!(body(r#"{"for":"1m"}"#).unwrap().lasts.as_deref(), Some("1m"));
+        assert!(body(r#"{"fro":"1m"}"#).is_err() && body("[").is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! The ports to what is shown and what is ordered. `app` implements them.
+
+use crate::view::{GatewayView, OverrideView};
+use evenkeel_domain::Pool;
+use evenkeel_domain::event::EventLog;
+use evenkeel_domain::orchestrator::InstanceStatus;
+use evenkeel_domain::replica::Secret;
+use evenkeel_domain::settings::ServiceSettings;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// All that the API needs.
+pub struct AdminState {
+    /// What is shown.
+    pub source: Arc<dyn Source>,
+    /// What is ordered.
+    pub control: Arc<dyn Control>,
+    /// What happened.
+    pub events: Arc<EventLog>,
+    /// Whoever does not show this token sees liveness, readiness and metrics only. `None`
+    /// for loopback without a token.
+    pub token: Option<Secret>,
+    /// Version of the program.
+    pub version: &'static str,
+    /// Names, beside loopback ones, that the `host` header may carry while no token is
+    /// set: those under which the configuration makes the API known.
+    pub hosts: Vec<String>,
+}
+
+/// The next lines of a log, none when there are none yet. Does file I/O, so it is called
+/// where blocking is allowed.
+pub type Follow = Box<dyn FnMut() -> io::Result<Vec<String>> + Send>;
+
+/// What is shown. Everything but the logs must answer at once, from memory: liveness and
+/// metrics hang on it.
+pub trait Source: Send + Sync {
+    /// Services of the configuration in force, with their live parts.
+    fn services(&self) -> Vec<(Arc<ServiceSettings>, Arc<Pool>)>;
+
+    /// Supervised processes, as last heard of.
+    fn instances(&self) -> Vec<InstanceStatus>;
+
+    /// Operators' orders that hold.
+    fn overrides(&self) -> Vec<OverrideView>;
+
+    /// The gateway as a whole.
+    fn gateway(&self) -> GatewayView;
+
+    /// Where a supervised replica's output is written; `None` for others.
+    fn log_path(&self, replica: &str) -> Option<PathBuf>;
+
+    /// The last `n` lines of that output, oldest first. Called with names of known
+    /// replicas only, and where blocking is allowed.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no log; whatever the system says.
+    fn tail(&self, replica: &str, n: usize) -> io::Result<Vec<String>>;
+
+    /// What is written from now on.
+    ///
+    /// # Errors
+    /// As [`Source::tail`].
+    fn follow(&self, replica: &str) -> io::Result<Follow>;
+}
+
+/// Why an order was not taken. Each carries what is wrong and what helps.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such thing.
+    #[error("{message}")]
+    NotFound {
+        /// What is wrong.
+        message: String,
+        /// What helps.
+        remedy: String,
+    },
+    /// It cannot be done in the present state.
+    #[error("{message}")]
+    Conflict {
+        /// What is wrong.
+        message: String,
+        /// What helps.
+        remedy: String,
+    },
+    /// Who would have to do it cannot be reached.
+    #[error("{message}")]
+    Unavailable {
+        /// What is wrong.
+        message: String,
+        /// What helps.
+        remedy: String,
+    },
+    /// The order makes no sense.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// What helps.
+        remedy: String,
+    },
+}
+
+impl ControlError {
+    /// [`ControlError::NotFound`].
+    pub fn not_found(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::NotFound { message: message.into(), remedy: remedy.into() }
+    }
+
+    /// [`ControlError::Conflict`].
+    pub fn conflict(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Conflict { message: message.into(), remedy: remedy.into() }
+    }
+
+    /// [`ControlError::Unavailable`].
+    pub fn unavailable(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Unavailable { message: message.into(), remedy: remedy.into() }
+    }
+
+    /// [`ControlError::Invalid`].
+    pub fn invalid(message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Invalid { message: message.into(), remedy: remedy.into() }
+    }
+}
+
+/// What a method of [`Control`] answers with.
+pub type ControlFuture<'a> = Pin<Box<dyn Future<Output = Result<(), ControlError>> + Send + 'a>>;
+
+/// What is ordered. A method answers once the order is taken, which is soon; the snapshot
+/// tells when it has come true. An order goes on when its caller leaves.
+pub trait Control: Send + Sync {
+    /// Nothing new for a replica; what runs may finish. Ends by itself after `lasts`.
+    fn drain<'a>(
+        &'a self,
+        replica: &'a str,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a>;
+
+    /// Ends whatever an operator has ordered for a replica.
+    fn undrain<'a>(&'a self, replica: &'a str) -> ControlFuture<'a>;
+
+    /// Takes a replica out at once; what runs is moved. Ends by itself after `lasts`.
+    fn isolate<'a>(
+        &'a self,
+        replica: &'a str,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a>;
+
+    /// Restarts a supervised replica.
+    fn restart<'a>(&'a self, replica: &'a str) -> ControlFuture<'a>;
+
+    /// Restarts the supervised replicas of a service one after another.
+    fn restart_service<'a>(&'a self, service: &'a str) -> ControlFuture<'a>;
+
+    /// Reads the configuration again.
+    fn reload(&self) -> ControlFuture<'_>;
+
+    /// Replaces the running program: by `binary`, or by what lies now where it came from.
+    fn upgrade(&self, binary: Option<PathBuf>) -> ControlFuture<'_>;
+
+    /// Drains and ends everything.
+    fn stop(&self) -> ControlFuture<'_>;
+}
