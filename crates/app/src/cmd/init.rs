@@ -1,0 +1,85 @@
+//! `evenkeel init`: a first configuration, commented.
+
+use super::fail;
+use crate::config;
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `evenkeel init`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// File to write
+    #[arg(default_value = config::DEFAULT_FILE)]
+    config: PathBuf,
+    /// Base URL of a model server that runs already; may be given several times
+    #[arg(long)]
+    url: Vec<String>,
+    /// The model's name, as clients ask for it
+    #[arg(long, default_value = "*")]
+    model: String,
+}
+
+pub(super) fn run(args: &Args) -> ExitCode {
+    let text = first_config(args);
+    if let Err(errors) = config::parse(&args.config, &text) {
+        return fail(&errors);
+    }
+    // Never over a file that is there: it may be the one that serves.
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).open(&args.config);
+    let file = args.config.display();
+    match opened.and_then(|mut out| out.write_all(text.as_bytes())) {
+        Ok(()) => {
+            println!("wrote {file}");
+            println!("next: edit it, then `evenkeel check {file}` and `evenkeel up -c {file}`");
+            ExitCode::SUCCESS
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            fail(&format!("{file} exists and is left as it is; name another file"))
+        }
+        Err(error) => fail(&format!("{file}: cannot be written: {error}")),
+    }
+}
+
+fn first_config(args: &Args) -> String {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let urls = match args.url.is_empty() {
+        true => vec!["http://127.0.0.1:8000".to_owned()],
+        false => args.url.clone(),
+    };
+    let replicas: String = urls
+        .iter()
+        .map(|url| format!("\n  [[service.replica]]\n  url = {}\n", quoted(url)))
+        .collect();
+    format!(
+        r#"# Evenkeel's configuration. `evenkeel check` validates it, `evenkeel config schema`
+# lists every key; what is left out has a safe default. A running Evenkeel takes a
+# changed file over by itself, and a bad one changes nothing.
+
+[gateway]
+listen = "127.0.0.1:8080"        # where clients connect; "0.0.0.0:8080" for other machines
+# tls = {{ cert = "cert.pem", key = "key.pem" }}
+
+[admin]
+listen = "127.0.0.1:9900"        # status, metrics; anything but loopback needs a token and TLS
+
+[[service]]
+name = "chat"
+models = [{model}]                   # the request's "model"; "*" for any
+tier = "core"
+balance = "least_requests"
+
+  # How long things may take. A stream may last as long as `total`.
+  [service.deadlines]
+  first_byte = "120s"
+  total = "15m"
+{replicas}
+  # Evenkeel can start and supervise replicas, too: they are restarted when they die.
+  # [[service.replica]]
+  # command = ["llama-server", "-m", "model.gguf", "--port", "{{port}}"]
+  # copies = 2
+  # env = {{ CUDA_VISIBLE_DEVICES = "{{index}}" }}
+"#,
+        model = quoted(&args.model),
+    )
+}

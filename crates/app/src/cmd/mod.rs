@@ -1,0 +1,113 @@
+//! The command line. One file per command.
+
+mod check;
+mod demo;
+mod init;
+mod load;
+// mod logs;
+mod model;
+mod pages;
+// mod process;
+// mod replica;
+// mod status;
+mod up;
+
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit code for a configuration that is wrong.
+const BAD_CONFIG: u8 = 2;
+
+/// Keeps AI model services answering.
+#[derive(Debug, Parser)]
+#[command(name = "evenkeel", version, about, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve from a configuration file
+    Up(up::Args),
+    /// Try it out: three replicas of the built-in model behind a gateway, on loopback
+    Demo(demo::Args),
+    /// Write a first configuration
+    Init(init::Args),
+    /// Check a configuration file; exit code 2 when it is wrong
+    Check(check::Args),
+    /// Look at the configuration's shape
+    #[command(subcommand)]
+    Config(check::ConfigCommand),
+    /// Drive an endpoint with requests and judge every answer
+    Load(load::Args),
+    /// Serve the built-in model by itself
+    Model(model::Args),
+    /// Print a completion script for a shell
+    Completions(pages::CompletionArgs),
+    /// Print the manual page
+    Man,
+    /// The process that serves clients; started by `up`
+    #[command(hide = true)]
+    Gateway,
+    /// The process that watches one supervised replica; started by `up`
+    #[command(hide = true)]
+    Guard {
+        /// Shown in process lists.
+        label: Option<String>,
+    },
+}
+
+/// Where the admin API of a running Evenkeel is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct AdminArgs {
+    /// Address of the admin API
+    #[arg(long, env = "EVENKEEL_ADMIN", default_value = "http://127.0.0.1:9900", global = false)]
+    pub(crate) admin: String,
+    /// File with the admin token
+    #[arg(long, env = "EVENKEEL_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Authority to trust, for an admin API with TLS
+    #[arg(long)]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Runs the command.
+    pub(crate) fn run(self) -> ExitCode {
+        match self.command {
+            Command::Guard { label } => {
+                evenkeel_supervisor::guard_main(evenkeel_supervisor::GuardArgs { label })
+            }
+            Command::Gateway => crate::gateway::main(),
+            Command::Up(args) => up::run(args),
+            Command::Demo(args) => demo::run(args),
+            Command::Init(args) => init::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Config(command) => check::config(&command),
+            Command::Load(args) => load::run(args),
+            Command::Model(args) => model::run(args),
+            Command::Completions(args) => pages::completions(&args),
+            Command::Man => pages::man(),
+        }
+    }
+}
+
+/// Runs a command that only asks and shows.
+fn on_runtime<E: std::fmt::Display>(
+    command: impl Future<Output = Result<ExitCode, E>>,
+) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map(|runtime| runtime.block_on(command)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => fail(&error),
+        Err(error) => fail(&error),
+    }
+}
+
+/// One line to the person, and a non-zero exit code.
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("evenkeel: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,314 @@
+//! The shape of `evenkeel.toml`.
+
+use evenkeel_domain::settings::{
+    BalanceOptions, Deadlines, Ejection, Hold, Probe, Protocol, Retry, ServiceSettings, Tier,
+};
+use evenkeel_gateway::RouteRule;
+use evenkeel_gateway::settings::{Cors, Limits};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Evenkeel's configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where clients connect.
+    pub(crate) gateway: GatewayConfig,
+    /// Where operators and monitoring connect.
+    pub(crate) admin: AdminConfig,
+    /// Logs.
+    pub(crate) log: LogConfig,
+    /// Directory for logs of replicas and operators' orders; by default the user's state
+    /// directory.
+    pub(crate) state_dir: Option<PathBuf>,
+    /// What clients call.
+    pub(crate) service: Vec<ServiceConfig>,
+}
+
+/// One listening address or several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum Listen {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl Listen {
+    pub(crate) fn all(&self) -> Vec<&str> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+/// Where clients connect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GatewayConfig {
+    /// Address and port, or a list of them.
+    pub(crate) listen: Listen,
+    /// Threads that serve; by default one per core.
+    pub(crate) workers: Option<usize>,
+    /// Speak TLS on all addresses.
+    pub(crate) tls: Option<TlsConfig>,
+    /// Bounds on what clients may cost.
+    pub(crate) limits: Limits,
+    /// Cross-origin access for pages in browsers.
+    pub(crate) cors: Cors,
+    /// How long running answers may take to end when Evenkeel stops or is upgraded.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub(crate) drain: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: Listen::One("127.0.0.1:8080".into()),
+            workers: None,
+            tls: None,
+            limits: Limits::default(),
+            cors: Cors::default(),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A server's certificate and key, PEM files; read again when they change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TlsConfig {
+    /// Certificate chain.
+    pub(crate) cert: PathBuf,
+    /// Private key.
+    pub(crate) key: PathBuf,
+    /// Clients must show a certificate of this authority.
+    #[serde(default)]
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// Where operators and monitoring connect.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AdminConfig {
+    /// Address and port; anything but loopback needs `token_file` and `tls`.
+    pub(crate) listen: String,
+    /// File with the token that callers must show.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Speak TLS.
+    pub(crate) tls: Option<TlsConfig>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9900".into(), token_file: None, tls: None }
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogConfig {
+    /// `text` or `json`.
+    pub(crate) format: LogFormat,
+    /// Least severity, or a filter such as `info,evenkeel_gateway=debug`; by default `info`.
+    pub(crate) level: Option<String>,
+    /// One line per request: `off`, `stdout`, or a file's path.
+    pub(crate) access: AccessLogConfig,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(crate) struct AccessLogConfig(pub(crate) String);
+
+impl Default for AccessLogConfig {
+    fn default() -> Self {
+        Self("off".into())
+    }
+}
+
+/// What clients call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServiceConfig {
+    /// Its name.
+    pub(crate) name: String,
+    /// What it speaks: `openai`, `kserve`, `grpc` or `http`.
+    #[serde(default)]
+    pub(crate) protocol: Protocol,
+    /// The request's `model`; `*` for any.
+    #[serde(default)]
+    pub(crate) models: Vec<String>,
+    /// Name clients use → name that replicas know.
+    #[serde(default)]
+    pub(crate) aliases: BTreeMap<String, String>,
+    /// `core` or `best_effort`.
+    #[serde(default)]
+    pub(crate) tier: Tier,
+    /// Balance policy.
+    #[serde(default = "default_balance")]
+    pub(crate) balance: String,
+    /// Its parameters.
+    #[serde(default)]
+    pub(crate) balance_options: BalanceOptions,
+    /// Deadlines.
+    #[serde(default)]
+    pub(crate) deadlines: Deadlines,
+    /// Retries.
+    #[serde(default)]
+    pub(crate) retry: Retry,
+    /// Waiting for a replica.
+    #[serde(default)]
+    pub(crate) hold: Hold,
+    /// Probes.
+    #[serde(default)]
+    pub(crate) probe: Probe,
+    /// Ejection by statistics.
+    #[serde(default)]
+    pub(crate) ejection: Ejection,
+    /// Largest request body in bytes; beyond it 413.
+    #[serde(default = "default_max_body")]
+    pub(crate) max_body: u64,
+    /// Largest request body kept to be sent again, in bytes.
+    #[serde(default = "default_max_replay")]
+    pub(crate) max_replay: u64,
+    /// Paths, hosts and headers that lead here.
+    #[serde(default)]
+    pub(crate) route: Vec<RouteConfig>,
+    /// Its replicas.
+    #[serde(default)]
+    pub(crate) replica: Vec<ReplicaConfig>,
+}
+
+fn default_balance() -> String {
+    "least_requests".into()
+}
+
+/// Prompts with images reach tens of megabytes; a gigabyte is a mistake or an attack.
+fn default_max_body() -> u64 {
+    256 << 20
+}
+
+fn default_max_replay() -> u64 {
+    32 << 20
+}
+
+/// Requests that lead to a service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RouteConfig {
+    /// Path prefix, on segment borders.
+    pub(crate) path: String,
+    /// Host, without port.
+    pub(crate) host: String,
+    /// Header fields with exact values.
+    pub(crate) headers: BTreeMap<String, String>,
+    /// Tier of these requests, where it differs from the service's.
+    pub(crate) tier: Option<Tier>,
+}
+
+/// A replica, or several of a kind. Exactly one of `url`, `dns`, `file` and `command`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ReplicaConfig {
+    /// Base URL of a server that runs elsewhere.
+    pub(crate) url: Option<String>,
+    /// Base URL whose host name stands for several servers: each of its addresses is a
+    /// replica. Resolved again every few seconds.
+    pub(crate) dns: Option<String>,
+    /// File with one base URL a line; read again when it changes.
+    pub(crate) file: Option<PathBuf>,
+    /// Command that Evenkeel starts and supervises; `{port}` and `{index}` are replaced.
+    pub(crate) command: Option<Vec<String>>,
+    /// How many of them, for `command`.
+    pub(crate) copies: Option<u32>,
+    /// The command's port, where it cannot be told one.
+    pub(crate) port: Option<u16>,
+    /// Environment of the command.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Working directory of the command.
+    pub(crate) cwd: Option<PathBuf>,
+    /// User to run the command as.
+    pub(crate) user: Option<String>,
+    /// How long it may take to become ready.
+    #[serde(with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) startup_deadline: Option<Duration>,
+    /// How long it may take to end before it is killed.
+    #[serde(with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) stop_grace: Option<Duration>,
+    /// Which model version it runs.
+    pub(crate) revision: String,
+    /// Share relative to its peers; 1 by default.
+    pub(crate) weight: Option<f32>,
+    /// Attempts it may have at once.
+    pub(crate) max_in_flight: u32,
+    /// Speak HTTP/2 with prior knowledge.
+    pub(crate) h2: bool,
+    /// The model's name on this replica, where it differs.
+    pub(crate) model: Option<String>,
+    /// Authority to trust instead of the system's.
+    pub(crate) ca: Option<PathBuf>,
+    /// Certificate to show.
+    pub(crate) client_cert: Option<PathBuf>,
+    /// Key of `client_cert`.
+    pub(crate) client_key: Option<PathBuf>,
+    /// Name that its certificate must be valid for; by default the URL's host.
+    pub(crate) server_name: Option<String>,
+    /// File with a token, sent as `authorization: Bearer …`.
+    pub(crate) bearer_file: Option<PathBuf>,
+    /// Header fields added to each request.
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+impl ServiceConfig {
+    /// The settings that siblings are given.
+    pub(crate) fn settings(&self) -> ServiceSettings {
+        ServiceSettings {
+            name: self.name.clone(),
+            models: self.models.clone(),
+            aliases: self.aliases.clone(),
+            tier: self.tier,
+            protocol: self.protocol,
+            balance: self.balance.clone(),
+            balance_options: self.balance_options.clone(),
+            deadlines: self.deadlines.clone(),
+            retry: self.retry.clone(),
+            hold: self.hold.clone(),
+            probe: self.probe.clone(),
+            ejection: self.ejection.clone(),
+            max_body: self.max_body,
+            max_replay: self.max_replay,
+        }
+    }
+
+    /// The routes that the gateway is given.
+    pub(crate) fn routes(&self) -> Vec<RouteRule> {
+        let rule = |r: &RouteConfig| RouteRule {
+            path: r.path.clone(),
+            host: r.host.clone(),
+            headers: r.headers.iter().map(|(n, v)| (n.clone(), v.clone())).collect(),
+            tier: r.tier,
+        };
+        self.route.iter().map(rule).collect()
+    }
+}

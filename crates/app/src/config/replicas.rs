@@ -1,0 +1,166 @@
+//! From `[[service.replica]]` to instances that the keeper runs and replicas that the
+//! gateway knows.
+
+use super::check::readable;
+use super::file::{ReplicaConfig, ServiceConfig};
+use evenkeel_domain::Endpoint;
+use evenkeel_domain::orchestrator::InstanceSpec;
+use evenkeel_domain::replica::Secret;
+use evenkeel_domain::transport::Dial;
+use evenkeel_supervisor::validate;
+use evenkeel_wire::tls::{self, ClientFiles};
+use evenkeel_wire::{TcpDialer, TlsDialer};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time for a model to load, unless set.
+const STARTUP: Duration = Duration::from_secs(600);
+/// Time for a server to end, unless set.
+const STOP_GRACE: Duration = Duration::from_secs(30);
+
+/// How many numbers of a service an entry takes: its copies, or one.
+pub(crate) fn numbers(replica: &ReplicaConfig) -> u32 {
+    match replica.command {
+        Some(_) => replica.copies.unwrap_or(1),
+        None => u32::from(replica.url.is_some()),
+    }
+}
+
+/// The replica entries of a service with the first number of each.
+pub(crate) fn numbered(service: &ServiceConfig) -> impl Iterator<Item = (u32, &ReplicaConfig)> {
+    let mut next = 0;
+    service.replica.iter().map(move |replica| {
+        let first = next;
+        next += numbers(replica);
+        (first, replica)
+    })
+}
+
+/// What the keeper runs for a service.
+pub(crate) fn instances(service: &ServiceConfig) -> Vec<InstanceSpec> {
+    numbered(service)
+        .flat_map(|(first, replica)| {
+            (0..numbers(replica)).filter_map(move |copy| {
+                let command = replica.command.clone()?;
+                Some(instance(service, replica, command, first + copy, copy))
+            })
+        })
+        .collect()
+}
+
+fn instance(
+    service: &ServiceConfig,
+    replica: &ReplicaConfig,
+    command: Vec<String>,
+    number: u32,
+    copy: u32,
+) -> InstanceSpec {
+    InstanceSpec {
+        name: format!("{}-{number}", service.name),
+        service: service.name.clone(),
+        command,
+        env: replica.env.clone(),
+        cwd: replica.cwd.clone(),
+        user: replica.user.clone(),
+        index: copy,
+        port: replica.port,
+        startup_deadline: replica.startup_deadline.unwrap_or(STARTUP),
+        stop_grace: replica.stop_grace.unwrap_or(STOP_GRACE),
+        log: Default::default(),
+    }
+}
+
+/// What is wrong with a replica's files and command: (key suffix, message).
+pub(super) fn problems(service: &str, replica: &ReplicaConfig) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    if let Some(command) = &replica.command {
+        let spec = InstanceSpec {
+            env: replica.env.clone(),
+            cwd: replica.cwd.clone(),
+            user: replica.user.clone(),
+            port: replica.port,
+            command: command.clone(),
+            ..InstanceSpec::new(&format!("{service}-0"), service, &[])
+        };
+        if let Err(error) = validate(&spec) {
+            found.push((".command".into(), error.to_string()));
+        }
+        if replica.port.is_some() && replica.copies.unwrap_or(1) > 1 {
+            found.push((
+                ".port".into(),
+                "several copies cannot share one port; use `{port}`".into(),
+            ));
+        }
+    }
+    if let Some(path) = &replica.bearer_file
+        && let Err(text) = read_secret(path)
+    {
+        found.push((".bearer_file".into(), text));
+    }
+    if let Some(path) = &replica.file
+        && let Err(text) = readable(path)
+    {
+        found.push((".file".into(), text));
+    }
+    let uses_tls = [&replica.url, &replica.dns]
+        .into_iter()
+        .flatten()
+        .any(|url| url.starts_with("https://") || url.starts_with("grpcs://"));
+    if (uses_tls || replica.ca.is_some() || replica.client_cert.is_some())
+        && let Err(error) = tls::client(&client_files(replica), false)
+    {
+        found.push((String::new(), error.to_string()));
+    }
+    for (name, value) in &replica.headers {
+        if http::HeaderName::try_from(name).is_err() || http::HeaderValue::from_str(value).is_err()
+        {
+            found.push((".headers".into(), format!("`{name}` is no valid header field")));
+        }
+    }
+    found
+}
+
+fn client_files(replica: &ReplicaConfig) -> ClientFiles {
+    ClientFiles {
+        ca: replica.ca.clone(),
+        identity: replica.client_cert.clone().zip(replica.client_key.clone()),
+    }
+}
+
+/// A secret from a file: its first line.
+pub(crate) fn read_secret(path: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| format!("{}: cannot be read: {e}; check path and rights", path.display()))?;
+    let first = text.lines().next().unwrap_or_default().trim();
+    if first.is_empty() {
+        return Err(format!("{}: is empty; put the secret on its first line", path.display()));
+    }
+    Ok(Secret::new(first.to_owned()))
+}
+
+/// Header fields with a replica's own credentials.
+pub(crate) fn own_headers(replica: &ReplicaConfig) -> Result<Vec<(String, Secret)>, String> {
+    let mut all: Vec<(String, Secret)> =
+        replica.headers.iter().map(|(n, v)| (n.clone(), Secret::new(v.clone()))).collect();
+    if let Some(path) = &replica.bearer_file {
+        let token = read_secret(path)?;
+        all.push(("authorization".into(), Secret::new(format!("Bearer {}", token.expose()))));
+    }
+    Ok(all)
+}
+
+/// What opens connections to a replica.
+pub(crate) fn dialer(
+    replica: &ReplicaConfig,
+    endpoint: &Endpoint,
+    name: &str,
+) -> Result<Arc<dyn Dial>, String> {
+    if !endpoint.tls {
+        return Ok(Arc::new(TcpDialer::new(endpoint)));
+    }
+    let config = tls::client(&client_files(replica), true).map_err(|e| e.to_string())?;
+    let name = replica.server_name.as_deref().unwrap_or(name);
+    let dialer = TlsDialer::new(endpoint, name, config).map_err(|e| format!("`{name}`: {e}"))?;
+    Ok(Arc::new(dialer))
+}

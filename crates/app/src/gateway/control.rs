@@ -1,0 +1,216 @@
+//! What operators order through the admin API.
+
+use super::overrides::Overrides;
+use super::source::GatewayState;
+use crate::link::ToKeeper;
+use evenkeel_admin::{Control, ControlError, ControlFuture};
+use evenkeel_domain::{Health, Replica, clock};
+use evenkeel_health::operator::{Order, Override};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// How long a replica may finish its answers before a restart.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long a rolling restart waits for a replica to be ready again.
+const READY: Duration = Duration::from_secs(600);
+/// How often states are looked at while waiting.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Carries orders out.
+#[derive(Clone)]
+pub(super) struct GatewayControl {
+    state: Arc<GatewayState>,
+    overrides: Arc<Overrides>,
+    to_keeper: mpsc::Sender<ToKeeper>,
+    /// One restart at a time: two could take all replicas at once.
+    restarting: Arc<Mutex<()>>,
+}
+
+impl GatewayControl {
+    pub(super) fn new(
+        state: Arc<GatewayState>,
+        overrides: Arc<Overrides>,
+        to_keeper: mpsc::Sender<ToKeeper>,
+    ) -> Self {
+        Self { state, overrides, to_keeper, restarting: Arc::default() }
+    }
+
+    fn replica(&self, name: &str) -> Result<Arc<Replica>, ControlError> {
+        let services = self.state.services();
+        let mut all = services.iter().flat_map(|(_, pool)| pool.members().to_vec());
+        all.find(|r| *r.id.name == *name).ok_or_else(|| {
+            ControlError::not_found(
+                format!("there is no replica `{name}`"),
+                "`evenkeel status` lists the names",
+            )
+        })
+    }
+
+    fn supervised(&self, name: &str) -> Result<Arc<Replica>, ControlError> {
+        let replica = self.replica(name)?;
+        if replica.id.supervised {
+            return Ok(replica);
+        }
+        Err(ControlError::conflict(
+            format!("`{name}` is not supervised here"),
+            "restart it where it runs; `evenkeel replica drain` takes it out of traffic first",
+        ))
+    }
+
+    async fn order(
+        &self,
+        name: &str,
+        order: Order,
+        owner: &str,
+        lasts: Option<Duration>,
+    ) -> Result<(), ControlError> {
+        self.replica(name)?;
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let until_unix_ms = lasts.map(|d| clock::unix_millis().saturating_add(ms(d)));
+        let order = Override { replica: name.into(), order, owner: owner.into(), until_unix_ms };
+        self.overrides.set(order).await.map_err(|e| self.unwritten(&e))
+    }
+
+    fn unwritten(&self, error: &std::io::Error) -> ControlError {
+        ControlError::unavailable(
+            format!("the order cannot be written to {}: {error}", self.state.state_dir.display()),
+            "make room there or correct its rights; an order that is not written would not \
+             survive a restart",
+        )
+    }
+
+    async fn tell_keeper(&self, message: ToKeeper) -> Result<(), ControlError> {
+        self.to_keeper
+            .send(message)
+            .await
+            .map_err(|_| ControlError::unavailable("the keeper is gone", "restart `evenkeel up`"))
+    }
+
+    /// Drain, restart, wait until ready.
+    async fn restart_one(&self, replica: &Replica) -> Result<(), ControlError> {
+        let name = &*replica.id.name;
+        let before = replica.live.incarnation();
+        self.order(name, Order::Drain, "restart", Some(DRAIN + READY)).await?;
+        let drained = Instant::now() + DRAIN;
+        while replica.live.in_flight() > 0 && Instant::now() < drained {
+            sleep(LOOK).await;
+        }
+        let told = self.tell_keeper(ToKeeper::Restart { name: name.to_owned() }).await;
+        let until = Instant::now() + READY;
+        let renewed = async {
+            while told.is_ok() && replica.live.incarnation() == before {
+                sleep(LOOK).await;
+            }
+        };
+        let renewed = timeout_at(until, renewed).await;
+        // Whatever came of it, the order must not outlive it.
+        self.overrides.clear(name).await.map_err(|e| self.unwritten(&e))?;
+        told?;
+        let ready = async {
+            while !matches!(replica.live.health(), Health::Healthy | Health::Probation) {
+                sleep(LOOK).await;
+            }
+        };
+        if renewed.is_err() || timeout_at(until, ready).await.is_err() {
+            return Err(ControlError::unavailable(
+                format!("`{name}` did not become ready again"),
+                format!("`evenkeel logs {name}` tells what it says"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn restart_in_turn(&self, replicas: Vec<Arc<Replica>>) {
+        let control = self.clone();
+        tokio::spawn(async move {
+            let _turn = control.restarting.lock().await;
+            for replica in replicas {
+                if let Err(error) = control.restart_one(&replica).await {
+                    // The rest stays up: a bad restart must not walk through the fleet.
+                    tracing::error!(replica = &*replica.id.name, %error, "restart failed");
+                    return;
+                }
+                tracing::info!(replica = &*replica.id.name, "restarted");
+            }
+        });
+    }
+}
+
+impl Control for GatewayControl {
+    fn drain<'a>(
+        &'a self,
+        replica: &'a str,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a> {
+        Box::pin(self.order(replica, Order::Drain, owner, lasts))
+    }
+
+    fn undrain<'a>(&'a self, replica: &'a str) -> ControlFuture<'a> {
+        Box::pin(async move {
+            self.replica(replica)?;
+            self.overrides.clear(replica).await.map_err(|e| self.unwritten(&e))
+        })
+    }
+
+    fn isolate<'a>(
+        &'a self,
+        replica: &'a str,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a> {
+        Box::pin(self.order(replica, Order::Isolate, owner, lasts))
+    }
+
+    fn restart<'a>(&'a self, replica: &'a str) -> ControlFuture<'a> {
+        Box::pin(async move {
+            self.restart_in_turn(vec![self.supervised(replica)?]);
+            Ok(())
+        })
+    }
+
+    fn restart_service<'a>(&'a self, service: &'a str) -> ControlFuture<'a> {
+        Box::pin(async move {
+            let services = self.state.services();
+            let found = services.iter().find(|(settings, _)| settings.name == service);
+            let Some((_, pool)) = found else {
+                return Err(ControlError::not_found(
+                    format!("there is no service `{service}`"),
+                    "`evenkeel status` lists the names",
+                ));
+            };
+            let all: Vec<_> = pool.members().iter().filter(|r| r.id.supervised).cloned().collect();
+            if all.is_empty() {
+                return Err(ControlError::conflict(
+                    format!("`{service}` has no supervised replicas"),
+                    "restart them where they run",
+                ));
+            }
+            self.restart_in_turn(all);
+            Ok(())
+        })
+    }
+
+    fn reload(&self) -> ControlFuture<'_> {
+        Box::pin(self.tell_keeper(ToKeeper::Reload))
+    }
+
+    fn upgrade(&self, binary: Option<PathBuf>) -> ControlFuture<'_> {
+        Box::pin(async move {
+            if let Some(path) = binary.as_ref().filter(|p| !p.is_file()) {
+                return Err(ControlError::invalid(
+                    format!("{} is no file", path.display()),
+                    "name the new binary by its absolute path",
+                ));
+            }
+            self.tell_keeper(ToKeeper::Upgrade { binary }).await
+        })
+    }
+
+    fn stop(&self) -> ControlFuture<'_> {
+        Box::pin(self.tell_keeper(ToKeeper::Stop))
+    }
+}

@@ -1,0 +1,144 @@
+//! What the admin API shows of this gateway.
+
+use super::overrides::Overrides;
+use evenkeel_admin::view::{GatewayView, OverrideView};
+use evenkeel_admin::{Follow, Source};
+use evenkeel_domain::orchestrator::InstanceStatus;
+use evenkeel_domain::settings::ServiceSettings;
+use evenkeel_domain::{Pool, clock};
+use evenkeel_gateway::Shared;
+use evenkeel_health::operator::Order;
+use evenkeel_supervisor::logs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+type Services = Vec<(Arc<ServiceSettings>, Arc<Pool>)>;
+
+/// What the main thread knows, for whoever asks.
+pub(super) struct GatewayState {
+    pub(super) shared: Arc<Shared>,
+    pub(super) state_dir: PathBuf,
+    pub(super) config_path: PathBuf,
+    started_unix_ms: u64,
+    generation: AtomicU64,
+    refusal: Mutex<Option<String>>,
+    services: Mutex<Services>,
+    instances: Mutex<Vec<InstanceStatus>>,
+}
+
+impl GatewayState {
+    pub(super) fn new(shared: Arc<Shared>, state_dir: PathBuf, config_path: PathBuf) -> Self {
+        Self {
+            shared,
+            state_dir,
+            config_path,
+            started_unix_ms: clock::unix_millis(),
+            generation: AtomicU64::new(0),
+            refusal: Mutex::default(),
+            services: Mutex::default(),
+            instances: Mutex::default(),
+        }
+    }
+
+    /// A configuration is in force.
+    pub(super) fn set_generation(&self, generation: u64) {
+        self.generation.store(generation, Relaxed);
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A configuration was refused.
+    pub(super) fn set_refusal(&self, why: &str) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+    }
+
+    pub(super) fn set_services(&self, services: Services) {
+        *self.services.lock().unwrap_or_else(PoisonError::into_inner) = services;
+    }
+
+    pub(super) fn set_instances(&self, instances: Vec<InstanceStatus>) {
+        *self.instances.lock().unwrap_or_else(PoisonError::into_inner) = instances;
+    }
+
+    pub(super) fn services(&self) -> Services {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn instances(&self) -> Vec<InstanceStatus> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The admin API's view.
+pub(super) struct GatewaySource {
+    state: Arc<GatewayState>,
+    overrides: Arc<Overrides>,
+}
+
+impl GatewaySource {
+    pub(super) fn new(state: Arc<GatewayState>, overrides: Arc<Overrides>) -> Self {
+        Self { state, overrides }
+    }
+
+    fn log_of(&self, replica: &str) -> io::Result<PathBuf> {
+        self.log_path(replica).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, format!("{replica} is not supervised here"))
+        })
+    }
+}
+
+impl Source for GatewaySource {
+    fn services(&self) -> Services {
+        self.state.services()
+    }
+
+    fn instances(&self) -> Vec<InstanceStatus> {
+        self.state.instances()
+    }
+
+    fn overrides(&self) -> Vec<OverrideView> {
+        let view = |o: evenkeel_health::operator::Override| OverrideView {
+            replica: o.replica,
+            order: match o.order {
+                Order::Drain => "drain".into(),
+                Order::Isolate => "isolate".into(),
+            },
+            owner: o.owner,
+            until_unix_ms: o.until_unix_ms,
+        };
+        self.overrides.all().into_iter().map(view).collect()
+    }
+
+    fn gateway(&self) -> GatewayView {
+        let shared = &self.state.shared;
+        let refusal = self.state.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        GatewayView {
+            pid: std::process::id(),
+            started_unix_ms: self.state.started_unix_ms,
+            draining: *shared.draining.borrow(),
+            connections: shared.connections.load(Relaxed) as u64,
+            memory_used_bytes: shared.memory.used(),
+            memory_limit_bytes: shared.settings.limits.memory,
+            rejected: shared.rejected.load(Relaxed),
+            signals_dropped: shared.signals_dropped.load(Relaxed),
+            access_lines_lost: shared.access.as_ref().map_or(0, |log| log.lost()),
+            config_generation: self.state.generation.load(Relaxed),
+            reload_error: refusal,
+        }
+    }
+
+    fn log_path(&self, replica: &str) -> Option<PathBuf> {
+        let known = self.state.instances().iter().any(|s| s.name == replica);
+        known.then(|| logs::log_path(&self.state.state_dir.join("logs"), replica))
+    }
+
+    fn tail(&self, replica: &str, n: usize) -> io::Result<Vec<String>> {
+        logs::tail(&self.log_of(replica)?, n)
+    }
+
+    fn follow(&self, replica: &str) -> io::Result<Follow> {
+        let mut follower = logs::Follower::new(&self.log_of(replica)?)?;
+        Ok(Box::new(move || follower.poll()))
+    }
+}
