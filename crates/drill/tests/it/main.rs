@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod compare;
+mod fault;
 mod load;
 mod pace;
 mod server;
