@@ -120,6 +120,8 @@ pub struct Live {
     last_move_ms: AtomicU64,
     /// Until when it asked to be left alone (429, 503), see [`clock::millis`].
     busy_until_ms: AtomicU64,
+    /// Answers "busy" since the last good one.
+    busy_row: AtomicU32,
     consecutive_faults: AtomicU32,
     outcomes: [AtomicU64; Outcome::COUNT],
     /// Time from sending a request to the head of its answer.
@@ -164,6 +166,7 @@ impl Live {
             last_ok_ms: AtomicU64::new(0),
             last_move_ms: AtomicU64::new(0),
             busy_until_ms: AtomicU64::new(0),
+            busy_row: AtomicU32::new(0),
             consecutive_faults: AtomicU32::new(0),
             outcomes: [const { AtomicU64::new(0) }; Outcome::COUNT],
             first_byte: Histogram::default(),
@@ -290,6 +293,9 @@ impl Live {
         if outcome == Outcome::Ok {
             self.last_ok_ms.store(clock::millis(now), Relaxed);
             self.moved(now);
+            if self.busy_row.load(Relaxed) != 0 {
+                self.busy_row.store(0, Relaxed);
+            }
             if self.consecutive_faults.load(Relaxed) == 0 {
                 return 0;
             }
@@ -301,7 +307,13 @@ impl Live {
         0
     }
 
-    /// It said that it is busy: others are preferred until then.
+    /// It said that it is busy: others are preferred until then. Gives how often it has
+    /// said so since its last good answer.
+    pub fn said_busy(&self) -> u32 {
+        self.busy_row.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Others are preferred until then.
     pub fn set_busy_until(&self, until: Instant) {
         self.busy_until_ms.store(clock::millis(until), Relaxed);
     }

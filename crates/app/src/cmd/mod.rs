@@ -4,15 +4,17 @@ mod check;
 mod demo;
 mod init;
 mod load;
-// mod logs;
+mod logs;
 mod model;
 mod pages;
-// mod process;
-// mod replica;
-// mod status;
+mod process;
+mod replica;
+mod status;
 mod up;
 
+use crate::config::replicas;
 use clap::{Parser, Subcommand};
+use evenkeel_admin::{AdminClient, ClientError};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,6 +42,18 @@ enum Command {
     /// Look at the configuration's shape
     #[command(subcommand)]
     Config(check::ConfigCommand),
+    /// Show services and replicas: health and why, load, latencies
+    Status(Asking<status::Args>),
+    /// Drain, isolate or restart a replica
+    Replica(Asking<replica::Args>),
+    /// Show what a supervised replica writes
+    Logs(Asking<logs::Args>),
+    /// Read the configuration again
+    Reload(Asking<process::Args>),
+    /// Hand over to a new binary (or a new process of this one) without dropping anything
+    Upgrade(Asking<process::UpgradeArgs>),
+    /// Drain and stop a running Evenkeel
+    Stop(Asking<process::Args>),
     /// Drive an endpoint with requests and judge every answer
     Load(load::Args),
     /// Serve the built-in model by itself
@@ -63,7 +77,7 @@ enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AdminArgs {
     /// Address of the admin API
-    #[arg(long, env = "EVENKEEL_ADMIN", default_value = "http://127.0.0.1:9900", global = false)]
+    #[arg(long, env = "EVENKEEL_ADMIN", default_value = "http://127.0.0.1:9900")]
     pub(crate) admin: String,
     /// File with the admin token
     #[arg(long, env = "EVENKEEL_TOKEN_FILE")]
@@ -86,6 +100,12 @@ impl Cli {
             Command::Init(args) => init::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Config(command) => check::config(&command),
+            Command::Status(asking) => asking.run(async |a, c| status::run(a, &c).await),
+            Command::Replica(asking) => asking.run(async |a, c| replica::run(a, &c).await),
+            Command::Logs(asking) => asking.run(async |a, c| logs::run(a, &c).await),
+            Command::Reload(asking) => asking.run(async |a, c| process::reload(a, &c).await),
+            Command::Upgrade(asking) => asking.run(async |a, c| process::upgrade(a, &c).await),
+            Command::Stop(asking) => asking.run(async |a, c| process::stop(a, &c).await),
             Command::Load(args) => load::run(args),
             Command::Model(args) => model::run(args),
             Command::Completions(args) => pages::completions(&args),
@@ -94,15 +114,40 @@ impl Cli {
     }
 }
 
-/// Runs a command that only asks and shows.
-fn on_runtime<E: std::fmt::Display>(
-    command: impl Future<Output = Result<ExitCode, E>>,
-) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map(|runtime| runtime.block_on(command)) {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => fail(&error),
-        Err(error) => fail(&error),
+/// A command that asks a running Evenkeel.
+#[derive(Debug, clap::Args)]
+struct Asking<T: clap::Args> {
+    #[command(flatten)]
+    args: T,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+impl AdminArgs {
+    fn client(self) -> Result<AdminClient, String> {
+        let token = match &self.token_file {
+            Some(path) => Some(replicas::read_secret(path)?),
+            None => None,
+        };
+        AdminClient::new(&self.admin, token, self.ca).map_err(|e| e.to_string())
+    }
+}
+
+impl<T: clap::Args> Asking<T> {
+    fn run(
+        self,
+        command: impl AsyncFnOnce(T, AdminClient) -> Result<ExitCode, ClientError>,
+    ) -> ExitCode {
+        let client = match self.admin.client() {
+            Ok(client) => client,
+            Err(error) => return fail(&error),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime.map(|runtime| runtime.block_on(command(self.args, client))) {
+            Ok(Ok(code)) => code,
+            Ok(Err(error)) => fail(&error),
+            Err(error) => fail(&error),
+        }
     }
 }
 

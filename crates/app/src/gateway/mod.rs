@@ -111,7 +111,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     tokio::spawn(authority.run());
     let (to_keeper, outbox) = mpsc::channel(TO_KEEPER);
     tokio::spawn(write(writer, outbox));
-    let state = Arc::new(GatewayState::new(shared.clone(), config::state_dir(&config), path));
+    let state = Arc::new(GatewayState::new(shared.clone(), config::state_dir(&config)));
     state.set_generation(generation);
     let overrides = Overrides::load(&state.state_dir, handle.clone()).await;
     let mut roster = Roster::new(shared.clone(), handle, state.clone());
@@ -232,7 +232,9 @@ fn start_admin(
         let drained = async move {
             let _ = draining.wait_for(|d| *d).await;
         };
-        evenkeel_admin::serve(admin, listeners, tls, drained).await;
+        if let Err(error) = evenkeel_admin::serve(admin, listeners, tls, drained).await {
+            tracing::error!(%error, "the admin API ended; serving goes on");
+        }
     });
     Ok(())
 }

@@ -20,7 +20,6 @@ type Services = Vec<(Arc<ServiceSettings>, Arc<Pool>)>;
 pub(super) struct GatewayState {
     pub(super) shared: Arc<Shared>,
     pub(super) state_dir: PathBuf,
-    pub(super) config_path: PathBuf,
     started_unix_ms: u64,
     generation: AtomicU64,
     refusal: Mutex<Option<String>>,
@@ -29,11 +28,10 @@ pub(super) struct GatewayState {
 }
 
 impl GatewayState {
-    pub(super) fn new(shared: Arc<Shared>, state_dir: PathBuf, config_path: PathBuf) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, state_dir: PathBuf) -> Self {
         Self {
             shared,
             state_dir,
-            config_path,
             started_unix_ms: clock::unix_millis(),
             generation: AtomicU64::new(0),
             refusal: Mutex::default(),

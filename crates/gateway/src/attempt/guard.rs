@@ -82,7 +82,10 @@ impl AttemptGuard {
 
     /// The replica asked to be left alone.
     pub(crate) fn busy_for(&self, asked: Option<Duration>) {
-        let time = asked.unwrap_or(BUSY).min(BUSY_MAX);
+        // Each "busy" in a row doubles the pause: many requests may have been on their way
+        // to it before the first one came back.
+        let row = self.replica.live.said_busy().min(5);
+        let time = asked.unwrap_or(BUSY * (1 << (row - 1))).min(BUSY_MAX);
         self.replica.live.set_busy_until(clock::now() + time);
     }
 

@@ -72,6 +72,16 @@ impl Exchange<'_> {
         AttemptGuard::enter(&self.worker.shared, pool, replica, now, self.deaths.is_apart())
     }
 
+    /// Whether a replica in good health takes work and was not tried.
+    pub(super) fn has_fresh(&self, now: Instant) -> bool {
+        self.entry.service.pool.members().iter().any(|r| {
+            r.live.gate() == Gate::Open
+                && r.has_room()
+                && !r.live.is_busy(now)
+                && !self.is_tried(r.id.key)
+        })
+    }
+
     /// Whether every replica that could take this request has been tried by it.
     pub(super) fn all_tried(&self) -> bool {
         self.entry

@@ -7,7 +7,7 @@ use super::Exchange;
 use crate::attempt::Failed;
 use crate::error::Refusal;
 use evenkeel_domain::settings::Retry;
-use evenkeel_domain::{Pool, rng};
+use evenkeel_domain::{Outcome, Pool, rng};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -54,6 +54,11 @@ impl Exchange<'_> {
         if failed.outcome.is_hard() {
             return Ok(());
         }
+        if failed.outcome == Outcome::Backpressure && self.has_fresh(self.now()) {
+            // A replica that takes work and was not asked yet: no storm comes of asking it.
+            self.entry.service.pool.counts.retries.fetch_add(1, Relaxed);
+            return Ok(());
+        }
         self.entry.service.pool.counts.retries.fetch_add(1, Relaxed);
         self.permit = Some(self.budget().await?);
         Ok(())
@@ -64,7 +69,7 @@ impl Exchange<'_> {
     fn pause(&self, failed: &Failed, again: bool) -> Duration {
         let settings = &self.entry.service.settings.retry;
         let soft_fault =
-            !failed.outcome.is_hard() && failed.outcome != evenkeel_domain::Outcome::Backpressure;
+            !failed.outcome.is_hard() && failed.outcome != Outcome::Backpressure;
         if !again && !soft_fault {
             return Duration::ZERO;
         }

@@ -1,0 +1,460 @@
+//! `evenkeel status`: services, replicas, their health and why.
+//!
+//! A snapshot goes in, text comes out ([`render`]); the rest is about the terminal. Each
+//! state has a sign of its own, so that nothing is told by colour alone, and colour is
+//! put on afterwards by those signs.
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use evenkeel_admin::view::{Latency, OverrideView, ReplicaView, ServiceView, Snapshot};
+use evenkeel_admin::{AdminClient, ClientError};
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit code when a core service is not ready.
+const NOT_READY: u8 = 1;
+/// Exit code when nobody answers at the admin API's address.
+const NOBODY: u8 = 3;
+/// Time between two frames of `--watch`.
+const FRAME: Duration = Duration::from_secs(1);
+/// The least room for the evidence; with less, other columns go first.
+const WHY: usize = 24;
+
+/// Arguments of `evenkeel status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Show it anew each second, until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+    /// As JSON; with --watch one line a second
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows the state. The exit code is 0 when every core service is ready, 1 when not, 3
+/// when nobody answers.
+///
+/// # Errors
+/// When the server refuses, or something else answers there.
+pub(crate) async fn run(args: Args, client: &AdminClient) -> Result<ExitCode, ClientError> {
+    if args.watch {
+        return watch(args.json, client).await;
+    }
+    let snapshot = match client.snapshot().await {
+        Err(error @ ClientError::Nobody { .. }) => {
+            eprintln!("evenkeel: {error}");
+            return Ok(ExitCode::from(NOBODY));
+        }
+        other => other?,
+    };
+    let text = if args.json {
+        serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n"
+    } else {
+        paint(&render(&snapshot, None, size().map(|(columns, _)| columns)), colours())
+    };
+    put(&text);
+    Ok(code(&snapshot))
+}
+
+fn code(snapshot: &Snapshot) -> ExitCode {
+    ExitCode::from(if snapshot.ready { 0 } else { NOT_READY })
+}
+
+/// Writes to standard output; false when nobody reads it any more.
+fn put(text: &str) -> bool {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+}
+
+fn colours() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stdout().is_terminal() && !set("NO_COLOR")
+}
+
+/// Columns and rows, where standard output is a terminal.
+fn size() -> Option<(usize, usize)> {
+    let out = io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok()).flatten()?;
+    (size.ws_col > 0).then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+/// The terminal's second screen, left again however the command ends.
+struct Screen;
+
+impl Screen {
+    fn enter() -> Self {
+        // Second screen, no cursor, no wrapping of what is too wide.
+        put("\x1b[?1049h\x1b[?25l\x1b[?7l");
+        Self
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        put("\x1b[?7h\x1b[?25h\x1b[?1049l");
+    }
+}
+
+async fn watch(json: bool, client: &AdminClient) -> Result<ExitCode, ClientError> {
+    let bad = |e: io::Error| ClientError::Setting(format!("signals cannot be caught: {e}"));
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(bad)?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(bad)?;
+    let mut ticks = tokio::time::interval(FRAME);
+    let screen = (!json && io::stdout().is_terminal()).then(Screen::enter);
+    let mut before: Option<Snapshot> = None;
+    let mut ended = ExitCode::from(NOBODY);
+    loop {
+        let next = async {
+            ticks.tick().await;
+            client.snapshot().await
+        };
+        let shown = tokio::select! {
+            biased;
+            _ = interrupted.recv() => break,
+            _ = terminated.recv() => break,
+            next = next => next,
+        };
+        let text = match shown {
+            // It may be starting again: keep looking.
+            Err(error @ ClientError::Nobody { .. }) => {
+                ended = ExitCode::from(NOBODY);
+                before = None;
+                if screen.is_none() {
+                    eprintln!("evenkeel: {error}");
+                    continue;
+                }
+                format!("{error}\n")
+            }
+            Err(error) => return Err(error),
+            Ok(snapshot) => {
+                ended = code(&snapshot);
+                let text = if json {
+                    serde_json::to_string(&snapshot).unwrap_or_default() + "\n"
+                } else {
+                    render(&snapshot, before.as_ref(), size().map(|(columns, _)| columns)) + "\n"
+                };
+                before = Some(snapshot);
+                text
+            }
+        };
+        if !put(&if screen.is_some() { frame(&text) } else { text }) {
+            break;
+        }
+    }
+    Ok(ended)
+}
+
+/// Text as a frame over the last one, cut to the terminal's height.
+fn frame(text: &str) -> String {
+    let rows = size().map_or(usize::MAX, |(_, rows)| rows.max(2));
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    let fits = if lines.len() > rows { rows - 1 } else { lines.len() };
+    let mut shown: Vec<String> = lines.iter().take(fits).map(|line| (*line).to_owned()).collect();
+    if fits < lines.len() {
+        shown.push(format!("… {} more lines", lines.len() - fits));
+    }
+    format!("\x1b[H{}\x1b[K\x1b[J", paint(&shown.join("\x1b[K\r\n"), colours()))
+}
+
+/// Puts colour on the signs of states and the word after each.
+fn paint(text: &str, colours: bool) -> String {
+    if !colours {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut words = 0;
+    for c in text.chars() {
+        let code = match c {
+            '●' => "\x1b[32m",
+            '◐' | '▲' => "\x1b[33m",
+            '✖' => "\x1b[31m",
+            '○' => "\x1b[2m",
+            _ => "",
+        };
+        out.push_str(code);
+        if !code.is_empty() {
+            words = 2;
+        } else if words > 0 && (c.is_whitespace() || c == '\x1b') {
+            words = if c == ' ' { words - 1 } else { 0 };
+            if words == 0 {
+                out.push_str("\x1b[0m");
+            }
+        }
+        out.push(c);
+    }
+    if words > 0 {
+        out.push_str("\x1b[0m");
+    }
+    out
+}
+
+/// The state as text, `width` columns wide at most; without one as wide as it gets. Rates
+/// are those since `before` where that is given, else those of the server's own window.
+pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<usize>) -> String {
+    let before = before.filter(|then| {
+        // A process begun anew counts anew.
+        then.gateway.started_unix_ms == now.gateway.started_unix_ms
+            && then.at_unix_ms < now.at_unix_ms
+    });
+    let mut out = headline(now);
+    out.push_str(&table(services(now, before), width));
+    let replicas: Vec<&ReplicaView> = now.services.iter().flat_map(|s| &s.replicas).collect();
+    if !replicas.is_empty() {
+        out.push('\n');
+        out.push_str(&table(replica_columns(&replicas, now, before), width));
+    }
+    for order in &now.overrides {
+        out.push_str(&format!("\n{}", describe(order, now.at_unix_ms)));
+    }
+    if !now.overrides.is_empty() {
+        out.push('\n');
+    }
+    out
+}
+
+fn headline(now: &Snapshot) -> String {
+    let g = &now.gateway;
+    let state = match (g.draining, now.ready) {
+        (true, _) => "◐ draining",
+        (_, true) => "● ready",
+        _ => "✖ not-ready",
+    };
+    let up = age(now.at_unix_ms.saturating_sub(g.started_unix_ms));
+    let (used, limit) = (bytes(g.memory_used_bytes), bytes(g.memory_limit_bytes));
+    let mut out = format!(
+        "evenkeel {}  {state}  up {up}  pid {}  connections {}  memory {used}/{limit}\n",
+        clean(&now.version),
+        g.pid,
+        g.connections
+    );
+    if let Some(why) = &g.reload_error {
+        out.push_str(&format!("▲ reload refused, the old configuration stays: {}\n", clean(why)));
+    }
+    out.push('\n');
+    out
+}
+
+/// A column: its cells, and how dear it is (0 stays longest).
+struct Column {
+    title: &'static str,
+    rank: u8,
+    right: bool,
+    cells: Vec<String>,
+}
+
+impl Column {
+    fn width(&self) -> usize {
+        let widest = self.cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+        widest.max(self.title.len())
+    }
+}
+
+fn column<T>(
+    title: &'static str,
+    rank: u8,
+    right: bool,
+    rows: &[T],
+    cell: impl Fn(&T) -> String,
+) -> Column {
+    Column { title, rank, right, cells: rows.iter().map(cell).collect() }
+}
+
+/// Lays columns out; the dearest stay when not all fit, and only the last one wraps.
+fn table(mut columns: Vec<Column>, width: Option<usize>) -> String {
+    let wraps = |c: &Column| c.title == "WHY";
+    let needs = |c: &Column| 2 + if wraps(c) { c.width().min(WHY) } else { c.width() };
+    while let Some(width) = width
+        && columns.iter().map(needs).sum::<usize>() > width + 2
+        && let Some(rank) = columns.iter().map(|c| c.rank).max().filter(|rank| *rank > 0)
+    {
+        columns.retain(|c| c.rank < rank);
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(columns.iter().map(|c| c.title));
+    for row in 0..columns.first().map_or(0, |c| c.cells.len()) {
+        table.add_row(columns.iter().map(|c| c.cells[row].as_str()));
+    }
+    if let Some(width) = width {
+        let width = u16::try_from(width).unwrap_or(u16::MAX);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    for (from, to) in columns.iter().zip(table.column_iter_mut()) {
+        to.set_padding((0, 2));
+        if from.right {
+            to.set_cell_alignment(CellAlignment::Right);
+        }
+        if !wraps(from) {
+            to.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    table.trim_fmt() + "\n"
+}
+
+fn services(now: &Snapshot, before: Option<&Snapshot>) -> Vec<Column> {
+    let rows = &now.services;
+    let then = |s: &ServiceView| before?.services.iter().find(|old| old.name == s.name);
+    let rate = |s: &ServiceView| {
+        per_second(
+            now,
+            before,
+            &s.requests,
+            then(s).map(|old| &old.requests),
+            s.requests_per_second,
+        )
+    };
+    vec![
+        column("SERVICE", 0, false, rows, |s| clean(&s.name)),
+        column("TIER", 5, false, rows, |s| s.tier.replace('_', " ")),
+        column("REPLICAS", 0, false, rows, |s| {
+            let sign = if s.open == 0 {
+                '✖'
+            } else if s.open < s.expected {
+                '▲'
+            } else {
+                '●'
+            };
+            format!("{sign} {}/{}", s.open, s.expected)
+        }),
+        column("ACTIVE", 1, true, rows, |s| s.active.to_string()),
+        column("HELD", 4, true, rows, |s| s.held.to_string()),
+        column("REQ/S", 1, true, rows, |s| number(rate(s))),
+        column("ERR/S", 2, true, rows, |s| number(s.errors_per_second)),
+        column("RETRIES", 5, true, rows, |s| (s.retries + s.resends + s.raced).to_string()),
+        column("FIRST BYTE P50", 3, true, rows, |s| millis(s.first_byte.p50_ms)),
+        column("P99", 3, true, rows, |s| millis(s.first_byte.p99_ms)),
+        column("TOTAL P50", 4, true, rows, |s| millis(s.total.p50_ms)),
+        column("P99", 4, true, rows, |s| millis(s.total.p99_ms)),
+    ]
+}
+
+fn replica_columns(
+    rows: &[&ReplicaView],
+    now: &Snapshot,
+    before: Option<&Snapshot>,
+) -> Vec<Column> {
+    let then = |r: &ReplicaView| {
+        before?.services.iter().flat_map(|s| &s.replicas).find(|old| old.name == r.name)
+    };
+    let rate = |r: &ReplicaView| {
+        per_second(
+            now,
+            before,
+            &r.outcomes,
+            then(r).map(|old| &old.outcomes),
+            r.attempts_per_second,
+        )
+    };
+    let process = |r: &ReplicaView| match &r.process {
+        None => "-".into(),
+        Some(p) if p.phase != "ready" => p.phase.replace('_', " "),
+        Some(p) => p.pid.map_or_else(|| "ready".into(), |pid| format!("pid {pid}")),
+    };
+    let restarts =
+        |r: &ReplicaView| r.process.as_ref().map_or("-".into(), |p| p.restarts.to_string());
+    let since = |r: &ReplicaView| age(now.at_unix_ms.saturating_sub(r.since_unix_ms));
+    let quantile =
+        |pick: fn(&Latency) -> Option<f64>| move |r: &&ReplicaView| millis(pick(&r.first_byte));
+    vec![
+        column("REPLICA", 0, false, rows, |r| clean(&r.name)),
+        column("HEALTH", 0, false, rows, |r| format!("{} {}", sign(&r.health), clean(&r.health))),
+        column("FOR", 3, true, rows, |r| since(r)),
+        column("IN FLIGHT", 2, true, rows, |r| r.in_flight.to_string()),
+        column("REQ/S", 3, true, rows, |r| number(rate(r))),
+        column("P50", 5, true, rows, quantile(|l| l.p50_ms)),
+        column("P99", 4, true, rows, quantile(|l| l.p99_ms)),
+        column("PROCESS", 5, false, rows, |r| process(r)),
+        column("RESTARTS", 6, true, rows, |r| restarts(r)),
+        column("WHY", 1, false, rows, |r| why(r, now.at_unix_ms)),
+    ]
+}
+
+/// The evidence, and what is known of a process that is not ready.
+fn why(replica: &ReplicaView, now_ms: u64) -> String {
+    let mut parts = vec![replica.why.clone()];
+    if let Some(p) = replica.process.as_ref().filter(|p| p.phase != "ready") {
+        parts.extend(p.message.clone());
+        parts.extend(p.progress.clone().filter(|_| p.phase == "starting"));
+        parts.extend(p.last_exit.clone());
+        let again = p.until_unix_ms.filter(|_| p.phase != "starting");
+        parts.extend(again.map(|at| format!("next start in {}", age(at.saturating_sub(now_ms)))));
+    }
+    if replica.gate == "open" && replica.ramp < 1.0 {
+        parts.push(format!("at {:.0}% of its share", replica.ramp * 100.0));
+    }
+    if replica.busy {
+        parts.push("says it is busy".into());
+    }
+    parts.retain(|part| !part.is_empty());
+    clean(&parts.join("; "))
+}
+
+fn describe(order: &OverrideView, now_ms: u64) -> String {
+    let left = order.until_unix_ms.map(|until| age(until.saturating_sub(now_ms)));
+    let until = left.map_or_else(|| "until undrained".into(), |left| format!("for {left} more"));
+    let (replica, owner) = (clean(&order.replica), clean(&order.owner));
+    format!("{replica}: {} ordered by {owner}, {until}", clean(&order.order))
+}
+
+fn sign(health: &str) -> char {
+    match health {
+        "healthy" => '●',
+        "starting" | "probation" | "draining" => '◐',
+        "suspect" => '▲',
+        "isolated" => '✖',
+        _ => '○',
+    }
+}
+
+fn per_second(
+    now: &Snapshot,
+    before: Option<&Snapshot>,
+    counts: &BTreeMap<String, u64>,
+    then: Option<&BTreeMap<String, u64>>,
+    otherwise: f64,
+) -> f64 {
+    let (Some(before), Some(then)) = (before, then) else { return otherwise };
+    let sum = |counts: &BTreeMap<String, u64>| counts.values().sum::<u64>();
+    let seconds = now.at_unix_ms.saturating_sub(before.at_unix_ms) as f64 / 1e3;
+    sum(counts).saturating_sub(sum(then)) as f64 / seconds.max(0.001)
+}
+
+/// Text from elsewhere must not steer the terminal.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn number(n: f64) -> String {
+    if n > 0.0 && n < 9.95 { format!("{n:.1}") } else { format!("{n:.0}") }
+}
+
+fn millis(ms: Option<f64>) -> String {
+    match ms {
+        None => "-".into(),
+        Some(ms) if ms < 9.95 => format!("{ms:.1} ms"),
+        Some(ms) if ms < 999.5 => format!("{ms:.0} ms"),
+        Some(ms) => format!("{:.1} s", ms / 1e3),
+    }
+}
+
+fn age(ms: u64) -> String {
+    let s = ms / 1000;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m {}s", s / 60, s % 60),
+        3600..86_400 => format!("{}h {}m", s / 3600, s / 60 % 60),
+        _ => format!("{}d {}h", s / 86_400, s / 3600 % 24),
+    }
+}
+
+fn bytes(n: u64) -> String {
+    let (mut n, mut unit) = (n as f64, "B");
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if n < 1024.0 {
+            break;
+        }
+        (n, unit) = (n / 1024.0, next);
+    }
+    if n < 10.0 && unit != "B" { format!("{n:.1} {unit}") } else { format!("{n:.0} {unit}") }
+}
