@@ -79,7 +79,7 @@ class Replica:
 class Evenkeel:
     name = "evenkeel"
 
-    def __init__(self, binary, replicas, directory):
+    def __init__(self, binary, replicas, directory, read_timeout=None):
         self.binary, self.dir = binary, directory
         self.port, self.admin = free_port(), free_port()
         self.file = os.path.join(directory, "evenkeel.toml")
@@ -96,7 +96,7 @@ listen = "127.0.0.1:{self.port}"
 listen = "127.0.0.1:{self.admin}"
 [[service]]
 name = "bench"
-models = ["bench"]
+models = ["bench", "evenkeel-demo"]
 {extra}
 """
         for replica in replicas:
@@ -122,7 +122,7 @@ models = ["bench"]
 class Nginx:
     name = "nginx"
 
-    def __init__(self, binary, replicas, directory):
+    def __init__(self, binary, replicas, directory, read_timeout="4s"):
         self.port = free_port()
         servers = "\n".join(
             f"server 127.0.0.1:{r.port} max_fails=1 fail_timeout=2s;" for r in replicas
@@ -132,17 +132,17 @@ class Nginx:
             out.write(
                 f"""
 worker_processes 2; daemon off; pid {directory}/nginx.pid; error_log /dev/null;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 20000; }}
 http {{
   access_log off;
   client_body_temp_path {directory}/b; proxy_temp_path {directory}/p;
   fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
-  upstream r {{ least_conn; {servers} keepalive 64; }}
+  upstream r {{ least_conn; {servers} keepalive 256; }}
   server {{
     listen 127.0.0.1:{self.port};
     location / {{
       proxy_pass http://r; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_connect_timeout 1s; proxy_read_timeout 4s;
+      proxy_buffering off; proxy_connect_timeout 1s; proxy_read_timeout {read_timeout};
       proxy_next_upstream error timeout http_500 http_502 http_503 http_504 non_idempotent;
       proxy_next_upstream_tries 3;
     }}
@@ -163,7 +163,7 @@ http {{
 class Haproxy:
     name = "haproxy"
 
-    def __init__(self, binary, replicas, directory):
+    def __init__(self, binary, replicas, directory, read_timeout="4s"):
         self.port = free_port()
         servers = "\n".join(
             f"  server r{i} 127.0.0.1:{r.port} check inter 500ms fall 1 rise 1"
@@ -174,12 +174,12 @@ class Haproxy:
             out.write(
                 f"""
 global
-  maxconn 4096
+  maxconn 9000
 defaults
   mode http
   timeout connect 1s
   timeout client 30s
-  timeout server 4s
+  timeout server {read_timeout}
   retries 3
   option redispatch 1
   retry-on conn-failure empty-response response-timeout 500 502 503 504
