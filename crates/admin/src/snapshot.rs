@@ -180,6 +180,8 @@ fn unplaced(instance: &InstanceStatus, at: Moment) -> ReplicaView {
         why: format!("its process is {}", instance.phase.label()),
         since_unix_ms: instance.started_ms.unwrap_or(at.unix_ms),
         incarnation: instance.incarnation,
+        weight: 1.0,
+        ramp: 1.0,
         outcomes: by_outcome(|_| 0),
         process: Some(process(instance, at.unix_ms)),
         ..ReplicaView::default()

@@ -20,7 +20,7 @@ const NOBODY: u8 = 3;
 /// Time between two frames of `--watch`.
 const FRAME: Duration = Duration::from_secs(1);
 /// The least room for the evidence; with less, other columns go first.
-const WHY: usize = 24;
+const WHY: usize = 16;
 
 /// Arguments of `evenkeel status`.
 #[derive(Debug, clap::Args)]
@@ -198,7 +198,7 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
         then.gateway.started_unix_ms == now.gateway.started_unix_ms
             && then.at_unix_ms < now.at_unix_ms
     });
-    let mut out = headline(now);
+    let mut out = headline(now, width);
     out.push_str(&table(services(now, before), width));
     let replicas: Vec<&ReplicaView> = now.services.iter().flat_map(|s| &s.replicas).collect();
     if !replicas.is_empty() {
@@ -214,7 +214,7 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     out
 }
 
-fn headline(now: &Snapshot) -> String {
+fn headline(now: &Snapshot, width: Option<usize>) -> String {
     let g = &now.gateway;
     let state = match (g.draining, now.ready) {
         (true, _) => "◐ draining",
@@ -223,12 +223,19 @@ fn headline(now: &Snapshot) -> String {
     };
     let up = age(now.at_unix_ms.saturating_sub(g.started_unix_ms));
     let (used, limit) = (bytes(g.memory_used_bytes), bytes(g.memory_limit_bytes));
-    let mut out = format!(
-        "evenkeel {}  {state}  up {up}  pid {}  connections {}  memory {used}/{limit}\n",
-        clean(&now.version),
-        g.pid,
-        g.connections
-    );
+    let mut out = format!("evenkeel {}  {state}", clean(&now.version));
+    for part in [
+        format!("up {up}"),
+        format!("pid {}", g.pid),
+        format!("connections {}", g.connections),
+        format!("memory {used}/{limit}"),
+    ] {
+        if width.is_none_or(|width| out.chars().count() + 2 + part.len() <= width) {
+            out.push_str("  ");
+            out.push_str(&part);
+        }
+    }
+    out.push('\n');
     if let Some(why) = &g.reload_error {
         out.push_str(&format!("▲ reload refused, the old configuration stays: {}\n", clean(why)));
     }
@@ -366,7 +373,7 @@ fn replica_columns(
         column("P99", 4, true, rows, quantile(|l| l.p99_ms)),
         column("PROCESS", 5, false, rows, |r| process(r)),
         column("RESTARTS", 6, true, rows, |r| restarts(r)),
-        column("WHY", 1, false, rows, |r| why(r, now.at_unix_ms)),
+        column("WHY", 0, false, rows, |r| why(r, now.at_unix_ms)),
     ]
 }
 
