@@ -24,6 +24,9 @@ pub enum LoadError {
         /// What went wrong.
         why: String,
     },
+    /// Ended before the first request was sent, so there is nothing to report.
+    #[error("ended before the first request")]
+    Interrupted,
     /// A worker thread could not start or died.
     #[error("worker: {0}")]
     Worker(String),

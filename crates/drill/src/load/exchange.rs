@@ -7,11 +7,14 @@ use crate::load::prompt::Shot;
 use crate::load::target::Target;
 use crate::load::{Api, Expect, Flaw};
 use bytes::Bytes;
+use http::header::{self, HeaderMap};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 /// The largest answer that is read.
 const MOST_ANSWER: usize = 64 << 20;
+/// What a buffer may keep from one request to the next: thousands of slots have two each.
+const KEPT: usize = 64 << 10;
 
 /// A connection with buffers that live from request to request.
 #[derive(Default)]
@@ -34,6 +37,10 @@ impl Slot {
         on_tokens: impl FnMut(u64) + Send,
     ) -> Result<(), Flaw> {
         self.received = 0;
+        self.body.clear();
+        self.body.shrink_to(KEPT);
+        self.text.clear();
+        self.text.shrink_to(KEPT);
         let mut connection = self.checkout(job, target).await?;
         let request = job.request(target, shot.body.clone(), connection.is_h2());
         let answer = connection.send(request).await.map_err(|e| Flaw::broken(&e, false))?;
@@ -44,6 +51,7 @@ impl Slot {
             return Err(Flaw::status(head.status, &self.body));
         }
         if job.settings.stream {
+            check_type(&head.headers)?;
             self.stream(&mut connection, body, job.settings.api, on_tokens).await?;
         } else {
             self.read(&mut connection, body).await?;
@@ -69,7 +77,6 @@ impl Slot {
     fn judge(&mut self, job: &Job, key: u64) -> Result<(), Flaw> {
         let api = job.settings.api;
         if !job.settings.stream {
-            self.text.clear();
             judge::unary(api, &self.body, &mut self.text)?;
         }
         let learn = match job.settings.expect {
@@ -81,7 +88,6 @@ impl Slot {
     }
 
     async fn read(&mut self, connection: &mut Connection, mut body: Incoming) -> Result<(), Flaw> {
-        self.body.clear();
         while let Some(piece) = next_piece(connection, &mut body).await? {
             self.count(&piece)?;
             self.body.extend_from_slice(&piece);
@@ -114,7 +120,6 @@ impl Slot {
             }
         }
         judge.end()?;
-        self.text.clear();
         self.text.push_str(judge.text());
         Ok(())
     }
@@ -126,6 +131,15 @@ impl Slot {
         }
         Ok(())
     }
+}
+
+/// A server that ignores `stream` answers in one piece. No type at all is let pass.
+fn check_type(headers: &HeaderMap) -> Result<(), Flaw> {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    if given.as_bytes().to_ascii_lowercase().starts_with(b"text/event-stream") {
+        return Ok(());
+    }
+    Err(Flaw::wrong(format!("a stream was asked for, {given:?} was sent")))
 }
 
 async fn next_piece(

@@ -75,6 +75,11 @@ impl Job {
         }
     }
 
+    /// Whether requests have times at which they are due.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.settings.mode, Mode::Closed { .. })
+    }
+
     /// How the arrivals of an open loop come; `None` for a closed one.
     pub(crate) fn arrivals(&self) -> Option<Kind> {
         match self.settings.mode {

@@ -10,6 +10,9 @@ const BYTES_PER_TOKEN: usize = 4;
 /// The largest prompt made from a trace: a million tokens.
 const MOST_TRACE_BYTES: usize = BYTES_PER_TOKEN << 20;
 
+/// Bytes of words that prompts are cut from.
+const FILLER: usize = 256 << 10;
+
 const WORDS: [&str; 16] = [
     "a", "to", "of", "the", "and", "keel", "wind", "water", "harbour", "steady", "sail", "anchor",
     "current", "bearing", "north", "lantern",
@@ -38,6 +41,7 @@ struct Recipe {
     stream: bool,
     greedy: bool,
     seed: u64,
+    filler: String,
 }
 
 impl Prompts {
@@ -48,6 +52,7 @@ impl Prompts {
             stream: settings.stream,
             greedy,
             seed: settings.seed,
+            filler: filler(settings.seed),
         };
         let fixed = match (settings.api, &settings.body) {
             (Api::Plain, None) => vec![Shot::new(Bytes::new())],
@@ -88,8 +93,23 @@ impl Shot {
 }
 
 impl Recipe {
+    /// Words, the same for the same numbers. The number comes first, so that prefix caches
+    /// do not take distinct prompts for one another.
+    fn text(&self, number: u64, bytes: usize) -> String {
+        let mut text = String::with_capacity(bytes + 24);
+        text.push_str(&format!("{number} "));
+        let mut rng = rng::seeded(self.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut rest = &self.filler[rng.usize(..self.filler.len())..];
+        while text.len() < bytes {
+            text.push_str(&rest[..rest.len().min(bytes - text.len())]);
+            rest = &self.filler;
+        }
+        text.truncate(bytes.max(1));
+        text
+    }
+
     fn shot(&self, number: u64, bytes: usize, max_tokens: u32) -> Shot {
-        let text = text(self.seed, number, bytes);
+        let text = self.text(number, bytes);
         let mut body = serde_json::json!({
             "model": self.model,
             "max_tokens": max_tokens,
@@ -108,16 +128,15 @@ impl Recipe {
     }
 }
 
-/// Words, the same for the same numbers. The number comes first, so that prefix caches do
-/// not take distinct prompts for one another.
-fn text(seed: u64, number: u64, bytes: usize) -> String {
-    let mut rng = rng::seeded(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let mut text = format!("{number} ");
-    while text.len() < bytes {
+/// Words to cut prompts from: a long prompt made word by word would hold up the requests
+/// that are due meanwhile.
+fn filler(seed: u64) -> String {
+    let mut rng = rng::seeded(seed);
+    let mut text = String::with_capacity(FILLER + 16);
+    while text.len() < FILLER {
         text.push_str(WORDS[rng.usize(..WORDS.len())]);
         text.push(' ');
     }
-    text.truncate(bytes.max(1));
     text
 }
 

@@ -35,9 +35,7 @@ pub async fn run(
     let mut shutdown = pin!(shutdown);
     tokio::select! {
         asked = ask_reference(&job) => asked?,
-        () = &mut shutdown => {
-            return Err(LoadError::Settings("interrupted before the first request".into()));
-        }
+        () = &mut shutdown => return Err(LoadError::Interrupted),
     }
     let times = times(&job.settings);
     // Dropping the sender stops the workers.

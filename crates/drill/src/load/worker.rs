@@ -211,7 +211,7 @@ impl Hand {
         live.ended.fetch_add(1, Relaxed);
         let outcome = result.as_ref().err().map(|flaw| flaw.outcome);
         live.failed.fetch_add(u64::from(outcome.is_some()), Relaxed);
-        let open = job.arrivals().is_some();
+        let open = job.is_open();
         let mut tally = locked(&self.tally);
         if counts {
             tally.end(Times { intended, sent, ended: now() }, slot.received, open, result);

@@ -69,6 +69,13 @@ async fn streams_are_timed_and_judged() {
     assert!((15.0..90.0).contains(&report.ttft.p50), "{:?}", report.ttft);
 }
 
+fn typed_json() -> crate::server::Reply {
+    let mut reply = text(200, &unary("x"));
+    let json = http::HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    reply
+}
+
 #[tokio::test]
 async fn plain_http_and_http2() {
     let server = Server::start(|_| None).await;
@@ -78,6 +85,9 @@ async fn plain_http_and_http2() {
         let h2 = LoadSettings { h2: true, stream, ..settings(&server, 2, 20) };
         assert_eq!(go(h2).await.totals.ok, 20);
     }
+    let ignored = Server::start(|_| Some(typed_json())).await;
+    let stream = LoadSettings { stream: true, ..settings(&ignored, 2, 5) };
+    assert_eq!(go(stream).await.count(Outcome::Wrong), 5, "`stream` was ignored");
     let completions = LoadSettings { api: Api::Completions, ..settings(&server, 2, 5) };
     // The server answers chat only: an answer of the wrong kind is found.
     assert_eq!(go(completions).await.count(Outcome::Wrong), 5);

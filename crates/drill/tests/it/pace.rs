@@ -56,8 +56,8 @@ async fn requests_are_sent_when_they_are_due() {
     let server = Server::start(|_| None).await;
     let report = go(open(&server, 300.0, 100, 1.0)).await;
     assert_eq!(report.totals.ok, 300);
-    // Finer than the runtime's millisecond; generous for a busy machine.
-    assert!(report.send_delay.p50 < 1.0, "{:?}", report.send_delay);
+    // Far below a millisecond on an idle machine; tests share theirs.
+    assert!(report.send_delay.p50 < 5.0, "{:?}", report.send_delay);
 }
 
 #[tokio::test]
