@@ -1,12 +1,12 @@
-//! Load by itself: `load URL [RATE|cN] [SECONDS] [stream]`, where RATE is requests per
-//! second and cN is N connections, each with one request under way.
+//! Load by itself: `load URL [RATE|cN] [SECONDS] [MODEL] [stream]`, where RATE is requests
+//! per second and cN is N connections, each with one request under way.
 
 use evenkeel_drill::load::{Arrivals, Bar, LoadSettings, Mode, run};
 use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let url = args.next().ok_or("usage: load URL [RATE|cN] [SECONDS] [stream]")?;
+    let url = args.next().ok_or("usage: load URL [RATE|cN] [SECONDS] [MODEL] [stream]")?;
     let pace = args.next().unwrap_or_else(|| "c8".into());
     let seconds: u64 = args.next().unwrap_or_else(|| "10".into()).parse()?;
     let mode = match pace.strip_prefix('c') {
@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = LoadSettings {
         url,
         mode,
+        model: args.next().unwrap_or_else(|| "evenkeel-demo".into()),
         duration: Some(Duration::from_secs(seconds)),
         stream: args.next().is_some(),
         ..LoadSettings::default()

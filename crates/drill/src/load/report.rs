@@ -28,7 +28,7 @@ pub struct Report {
     pub send_delay: Quantiles,
     /// Second by second; coarser for runs of more than an hour.
     pub timeline: Vec<Second>,
-    /// The first failures.
+    /// The first failures, those alike together.
     pub failures: Vec<Failure>,
 }
 
@@ -102,7 +102,7 @@ pub struct Second {
     pub p99_ms: Option<f64>,
 }
 
-/// One failed request.
+/// A failed request, and others like it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Failure {
     /// When it failed, since the start of counting.
@@ -113,6 +113,8 @@ pub struct Failure {
     pub outcome: Outcome,
     /// What was seen.
     pub text: String,
+    /// How many failed so; the times are of the first.
+    pub count: u64,
 }
 
 impl Report {

@@ -92,7 +92,7 @@ fn failures(report: &Report, out: &mut String) {
         // What a server sent may hold control characters; a terminal must not obey them.
         let text: String =
             failure.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let _ = writeln!(out, "  {:8.2} s  {name}: {text}", failure.at_s);
+        let _ = writeln!(out, "  {:8.2} s  {}x {name}: {text}", failure.at_s, failure.count);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// The longest time told apart: an hour, in microseconds.
 const LONGEST_US: u64 = 3_600_000_000;
-/// Failures kept with their text.
+/// Distinct failures kept with their text.
 pub(crate) const MOST_FAILURES: usize = 10;
 
 /// Counts of requests that count. Times are in microseconds.
@@ -122,15 +122,36 @@ impl Tally {
     }
 
     fn keep(&mut self, since: Duration, waited: Duration, flaw: Flaw) {
-        if self.failures.len() == MOST_FAILURES {
-            return;
+        let alike = |kept: &&mut Failure| {
+            kept.outcome == flaw.outcome && flaw.text.starts_with(kept.text.as_str())
+        };
+        if let Some(kept) = self.failures.iter_mut().find(alike) {
+            kept.count += 1;
+        } else if self.failures.len() < MOST_FAILURES {
+            self.failures.push(Failure {
+                at_s: since.as_secs_f64(),
+                waited_ms: waited.as_secs_f64() * 1e3,
+                outcome: flaw.outcome,
+                text: flaw.text.chars().take(300).collect(),
+                count: 1,
+            });
         }
-        self.failures.push(Failure {
-            at_s: since.as_secs_f64(),
-            waited_ms: waited.as_secs_f64() * 1e3,
-            outcome: flaw.outcome,
-            text: flaw.text.chars().take(300).collect(),
-        });
+    }
+
+    fn merge_failures(&mut self, others: Vec<Failure>) {
+        self.failures.extend(others);
+        self.failures.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
+        let mut merged: Vec<Failure> = Vec::new();
+        for failure in self.failures.drain(..) {
+            let alike =
+                |kept: &&mut Failure| kept.outcome == failure.outcome && kept.text == failure.text;
+            match merged.iter_mut().find(alike) {
+                Some(kept) => kept.count += failure.count,
+                None => merged.push(failure),
+            }
+        }
+        merged.truncate(MOST_FAILURES);
+        self.failures = merged;
     }
 
     pub(crate) fn merge(&mut self, other: Self) -> Result<(), String> {
@@ -154,9 +175,7 @@ impl Tally {
             histogram.add(more).map_err(|e| e.to_string())?;
         }
         self.timeline.merge(other.timeline);
-        self.failures.extend(other.failures);
-        self.failures.sort_by(|a, b| a.at_s.total_cmp(&b.at_s));
-        self.failures.truncate(MOST_FAILURES);
+        self.merge_failures(other.failures);
         Ok(())
     }
 }
