@@ -6,8 +6,8 @@ use crate::headers;
 use crate::route::head::with_model;
 use bytes::Bytes;
 use evenkeel_domain::replica::Identity;
-use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, Method, Request, Uri};
+use hyper::body::Body;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -58,21 +58,51 @@ impl Template {
         }
     }
 
-    /// The request for one replica; `None` when the body can no longer be sent.
-    pub(crate) fn build(&self, to: &Identity) -> Option<Request<UpBody>> {
+    /// The request for one replica over HTTP/2; `None` when the body can no longer be sent.
+    pub(crate) fn build_h2(&self, to: &Identity) -> Option<Request<UpBody>> {
         let mut request = Request::new(self.body_for(to)?);
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri_for(to);
+        *request.uri_mut() = self.absolute_uri(to);
         *request.headers_mut() = self.headers.clone();
-        let headers = request.headers_mut();
-        if !self.needs_h2 && !to.h2 {
-            headers.insert(HOST, HeaderValue::from_str(&to.endpoint.authority).ok()?);
-        }
-        headers::add_own(headers, &to.headers);
+        headers::add_own(request.headers_mut(), &to.headers);
         Some(request)
     }
 
-    fn body_for(&self, to: &Identity) -> Option<UpBody> {
+    /// The head for one replica as HTTP/1.1 has it, framed for `body`.
+    pub(crate) fn encode_h1(&self, to: &Identity, body: &UpBody) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(to.endpoint.prefix.as_bytes());
+        out.extend_from_slice(self.uri.path_and_query().map_or("/", |p| p.as_str()).as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        out.extend_from_slice(to.endpoint.authority.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        for (name, value) in &self.headers {
+            let own = to.headers.iter().any(|(own, _)| own.eq_ignore_ascii_case(name.as_str()));
+            if !own {
+                field(&mut out, name.as_str(), value.as_bytes());
+            }
+        }
+        for (name, value) in &to.headers {
+            field(&mut out, name, value.expose().as_bytes());
+        }
+        match body.size_hint().exact() {
+            // A length of zero says nothing where no body is expected.
+            Some(0) if self.method.is_safe() || self.method == Method::DELETE => {}
+            Some(length) => {
+                out.extend_from_slice(b"content-length: ");
+                decimal(&mut out, length);
+                out.extend_from_slice(b"\r\n");
+            }
+            None => field(&mut out, "transfer-encoding", b"chunked"),
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+
+    /// The body for one replica; `None` when it can no longer be sent.
+    pub(crate) fn body_for(&self, to: &Identity) -> Option<UpBody> {
         let renamed = |bytes: &Bytes| match &self.model {
             None => bytes.clone(),
             Some((at, alias)) => match to.model.as_deref().or(alias.as_deref()) {
@@ -89,17 +119,10 @@ impl Template {
         }
     }
 
-    /// Origin form for HTTP/1.1, absolute form for HTTP/2 (it becomes the pseudo-headers).
-    fn uri_for(&self, to: &Identity) -> Uri {
-        let h2 = self.needs_h2 || to.h2;
-        if !h2 && to.endpoint.prefix.is_empty() {
-            return self.uri.clone();
-        }
+    /// Absolute form: HTTP/2 makes its pseudo-headers of it.
+    fn absolute_uri(&self, to: &Identity) -> Uri {
         let path = self.uri.path_and_query().map_or("/", |p| p.as_str());
         let path = format!("{}{path}", to.endpoint.prefix);
-        if !h2 {
-            return path.parse().unwrap_or_else(|_| self.uri.clone());
-        }
         let scheme = if to.endpoint.tls { "https" } else { "http" };
         Uri::builder()
             .scheme(scheme)
@@ -108,4 +131,26 @@ impl Template {
             .build()
             .unwrap_or_else(|_| self.uri.clone())
     }
+}
+
+/// One header field. Names and values were checked when they were read or configured.
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }

@@ -7,7 +7,7 @@ use crate::error::Refusal;
 use crate::exchange::pick_any;
 use crate::headers;
 use crate::route::Entry;
-use crate::upstream::{Checkin, send_upgrade};
+use crate::upstream::{AnswerBody, send_upgrade};
 use crate::worker::Worker;
 use bytes::Bytes;
 use evenkeel_domain::Outcome;
@@ -70,7 +70,7 @@ pub(crate) async fn relay(
     let connect = entry.service.settings.deadlines.connect;
     match send_upgrade(&replica, connect, request).await {
         Err(failure) => {
-            let outcome = Outcome::NetworkFault(failure.fault);
+            let outcome = failure.outcome;
             guard.settle(outcome);
             counted.settle(outcome);
             Err(Refusal::NotRepeatable(outcome))
@@ -117,6 +117,6 @@ fn declined(
     headers::strip_hop_by_hop(&mut head.headers);
     request.answered(head.status);
     let relay =
-        Relay::new(Bytes::new(), body, Checkin::none(), guard, Rc::new(request), Outcome::Ok);
+        Relay::new(Bytes::new(), AnswerBody::H2(body), guard, Rc::new(request), Outcome::Ok);
     Response::from_parts(head, OutBody::Relay(Box::new(relay)))
 }

@@ -10,20 +10,19 @@
 pub(crate) mod classify;
 pub(crate) mod guard;
 
+use crate::body::OutBody;
 use crate::body::relay::Relay;
-use crate::body::{OutBody, next_frame};
 use crate::headers;
 use crate::template::Template;
-use crate::upstream::{Checkin, SendFailure};
+use crate::upstream::{AnswerBody, SendFailure};
 use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use classify::Verdict;
+use evenkeel_domain::Incarnation;
 use evenkeel_domain::outcome::{NetworkFault, Outcome, ReplicaFault};
-use evenkeel_domain::{Incarnation, clock};
 use guard::{AttemptGuard, RequestGuard};
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, Response, StatusCode};
-use hyper::body::{Body, Incoming};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -65,38 +64,18 @@ pub(crate) async fn attempt(
     request: &Rc<RequestGuard>,
 ) -> End {
     let replica = guard.replica().clone();
-    let Some(outgoing) = template.build(&replica.id) else {
-        return fail(guard, Outcome::ClientFault, "the body was already sent".into(), |_| ());
-    };
     let connections = worker.pools.of(&replica);
-    let sent = connections
-        .send(
-            &replica,
-            template.needs_h2,
-            template.repeatable,
-            template.connect,
-            outgoing,
-            guard.started(),
-        )
-        .await;
-    match sent {
-        Ok((response, checkin)) => {
-            let (mut head, body) = response.into_parts();
+    match connections.send(&replica, template, guard.started()).await {
+        Ok((mut head, body)) => {
             headers::strip_hop_by_hop(&mut head.headers);
-            let answer = Answer { head, body, checkin };
-            answered(template, guard, request, answer).await
+            answered(template, guard, request, Answer { head, body }).await
         }
         Err(failure) => send_failed(guard, failure),
     }
 }
 
 fn send_failed(guard: AttemptGuard, failure: SendFailure) -> End {
-    let outcome = if failure.client_broke {
-        Outcome::ClientFault
-    } else {
-        Outcome::NetworkFault(failure.fault)
-    };
-    fail(guard, outcome, failure.text, |failed| {
+    fail(guard, failure.outcome, failure.text, |failed| {
         failed.unsent = failure.unsent;
         failed.client_broke = failure.client_broke;
     })
@@ -126,8 +105,7 @@ fn fail(
 /// An answer's head, taken apart, with its body still to come.
 struct Answer {
     head: http::response::Parts,
-    body: Incoming,
-    checkin: Checkin,
+    body: AnswerBody,
 }
 
 async fn answered(
@@ -147,11 +125,11 @@ async fn answered(
 }
 
 async fn bad(guard: AttemptGuard, answer: Answer, outcome: Outcome) -> End {
-    let Answer { head, mut body, checkin } = answer;
+    let Answer { head, mut body } = answer;
     let mut kept = BytesMut::new();
     let mut whole = false;
     loop {
-        match next_frame(&mut body).await {
+        match body.frame().await {
             None => {
                 whole = true;
                 break;
@@ -166,9 +144,6 @@ async fn bad(guard: AttemptGuard, answer: Answer, outcome: Outcome) -> End {
             }
             Some(Err(_)) => break,
         }
-    }
-    if whole {
-        checkin.done(clock::now());
     }
     let retry_after = headers::retry_after(&head.headers);
     if outcome == Outcome::Backpressure {
@@ -219,9 +194,9 @@ enum First {
     Broken(String),
 }
 
-async fn first_piece(body: &mut Incoming) -> First {
+async fn first_piece(body: &mut AnswerBody) -> First {
     loop {
-        match next_frame(body).await {
+        match body.frame().await {
             None => return First::End(None),
             Some(Err(e)) => return First::Broken(e.to_string()),
             Some(Ok(frame)) => match frame.into_data() {
@@ -256,7 +231,6 @@ fn ended_at_once(
         return fail(guard, outcome, "empty answer".into(), |_| ());
     }
     guard.first_byte();
-    answer.checkin.done(clock::now());
     let body = OutBody::Full(None, trailers.map(Box::new));
     finish(guard, request, answer.head, body)
 }
@@ -281,7 +255,7 @@ async fn whole_json(
         if answer.body.is_end_stream() {
             break;
         }
-        match next_frame(&mut answer.body).await {
+        match answer.body.frame().await {
             None => break,
             Some(Err(e)) => return broken(guard, e.to_string()),
             Some(Ok(frame)) => {
@@ -310,7 +284,6 @@ async fn whole_json(
         let outcome = Outcome::ReplicaFault(ReplicaFault::Garbage);
         return fail(guard, outcome, "answer is not valid JSON".into(), |_| ());
     }
-    answer.checkin.done(clock::now());
     finish(guard, request, answer.head, OutBody::full(one))
 }
 
@@ -338,7 +311,7 @@ fn commit_relayed(
 ) -> End {
     request.answered(answer.head.status);
     let sse = headers::is_type(&answer.head.headers, "text/event-stream");
-    let relay = Relay::new(first, answer.body, answer.checkin, guard, request.clone(), good)
+    let relay = Relay::new(first, answer.body, guard, request.clone(), good)
         .with_idle(template.idle, template.deadline)
         .with_error_event(sse && !template.grpc, template.shape);
     End::Commit(Response::from_parts(answer.head, OutBody::Relay(Box::new(relay))))

@@ -7,11 +7,11 @@ use super::BodyError;
 use crate::attempt::classify::{self, Verdict};
 use crate::attempt::guard::{AttemptGuard, RequestGuard};
 use crate::error::Shape;
-use crate::upstream::Checkin;
+use crate::upstream::AnswerBody;
 use bytes::Bytes;
 use evenkeel_domain::clock;
 use evenkeel_domain::outcome::{Outcome, ReplicaFault};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,8 +24,8 @@ const MOVE_STEP: Duration = Duration::from_millis(50);
 /// A committed answer whose body still comes.
 pub(crate) struct Relay {
     first: Bytes,
-    body: Incoming,
-    open: Option<Open>,
+    body: AnswerBody,
+    attempt: Option<AttemptGuard>,
     request: Rc<RequestGuard>,
     /// How a whole body counts: a 4xx that is passed on is whole, too.
     good: Outcome,
@@ -39,17 +39,10 @@ pub(crate) struct Relay {
     grpc: bool,
 }
 
-/// What ends with the stream.
-struct Open {
-    checkin: Checkin,
-    attempt: AttemptGuard,
-}
-
 impl Relay {
     pub(crate) fn new(
         first: Bytes,
-        body: Incoming,
-        checkin: Checkin,
+        body: AnswerBody,
         attempt: AttemptGuard,
         request: Rc<RequestGuard>,
         good: Outcome,
@@ -58,7 +51,7 @@ impl Relay {
         Self {
             first,
             body,
-            open: Some(Open { checkin, attempt }),
+            attempt: Some(attempt),
             request,
             good,
             idle: Duration::from_secs(30),
@@ -90,10 +83,10 @@ impl Relay {
             self.request.relayed();
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
         }
-        if self.open.is_none() {
+        if self.attempt.is_none() {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut self.body).poll_frame(cx) {
+        match self.body.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.moved(clock::now());
                 if let Some(trailers) = frame.trailers_ref() {
@@ -145,8 +138,8 @@ impl Relay {
         self.last = now;
         if now.saturating_duration_since(self.told) >= MOVE_STEP {
             self.told = now;
-            if let Some(open) = &self.open {
-                open.attempt.replica().live.moved(now);
+            if let Some(attempt) = &self.attempt {
+                attempt.replica().live.moved(now);
             }
         }
     }
@@ -162,9 +155,8 @@ impl Relay {
     }
 
     fn finish(&mut self, outcome: Outcome) {
-        if let Some(open) = self.open.take() {
-            open.checkin.done(clock::now());
-            open.attempt.settle(outcome);
+        if let Some(attempt) = self.attempt.take() {
+            attempt.settle(outcome);
             self.request.settle(outcome);
         }
     }
@@ -176,8 +168,8 @@ impl Relay {
         outcome: Outcome,
         text: &str,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(open) = self.open.take() {
-            open.attempt.settle(outcome);
+        if let Some(attempt) = self.attempt.take() {
+            attempt.settle(outcome);
             self.request.settle(outcome);
         }
         match self.in_band {
@@ -187,7 +179,7 @@ impl Relay {
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.first.is_empty() && (self.open.is_none() || self.body.is_end_stream())
+        self.first.is_empty() && (self.attempt.is_none() || self.body.is_end_stream())
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {

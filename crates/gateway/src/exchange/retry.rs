@@ -68,8 +68,7 @@ impl Exchange<'_> {
     /// back-off doubles with each round, and a busy fleet's own word is honoured.
     fn pause(&self, failed: &Failed, again: bool) -> Duration {
         let settings = &self.entry.service.settings.retry;
-        let soft_fault =
-            !failed.outcome.is_hard() && failed.outcome != Outcome::Backpressure;
+        let soft_fault = !failed.outcome.is_hard() && failed.outcome != Outcome::Backpressure;
         if !again && !soft_fault {
             return Duration::ZERO;
         }
