@@ -83,7 +83,7 @@ impl EventLog {
             kept.pop_front();
         }
         kept.push_back(Event { seq, at_unix_ms: clock::unix_millis(), kind });
-        drop(kept);
+        // Under the lock: two at once must not get the same number, nor the cursor fall back.
         self.last.send_replace(seq);
     }
 
@@ -115,5 +115,17 @@ mod tests {
         assert_eq!(all.len(), KEPT);
         assert_eq!(all[0].seq, 11);
         assert_eq!(log.after(all[KEPT - 2].seq).len(), 1);
+    }
+
+    #[test]
+    fn numbers_are_given_once() {
+        let log = EventLog::default();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..500).for_each(|_| log.push(EventKind::Reloaded)));
+            }
+        });
+        let numbers: Vec<u64> = log.after(0).iter().map(|e| e.seq).collect();
+        assert_eq!(numbers, (1..=2000).collect::<Vec<_>>());
     }
 }
