@@ -3,6 +3,7 @@
 use super::file::{Config, ReplicaConfig, ServiceConfig, TlsConfig};
 use super::located::Problem;
 use super::replicas;
+use evenkeel_admin::check_exposure;
 use evenkeel_domain::settings::Protocol;
 use evenkeel_domain::{Endpoint, Pool};
 use evenkeel_gateway::{Table, balance};
@@ -68,16 +69,14 @@ fn listeners(config: &Config, problems: &mut Problems) {
                 format!("`{}` is no address with a port; try \"127.0.0.1:9900\"", admin.listen);
             problems.add("admin.listen", text);
         }
-        Ok(address) if !address.ip().is_loopback() => {
-            if admin.token_file.is_none() || admin.tls.is_none() {
-                problems.add(
-                    "admin.listen",
-                    "anything but loopback needs `token_file` and `tls`: whoever reaches this \
-                     address can stop replicas",
-                );
+        Ok(address) => {
+            let (token, tls) = (admin.token_file.is_some(), admin.tls.is_some());
+            // The same rule as when it is served, so that what is checked also starts.
+            if let Err(why) = check_exposure(address, token, tls) {
+                let text = format!("anything but loopback needs `token_file` and `tls`: {why}");
+                problems.add("admin.listen", text);
             }
         }
-        Ok(_) => {}
     }
     if let Some(tls) = &admin.tls {
         check_tls("admin.tls", tls, problems);
