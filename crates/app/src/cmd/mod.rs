@@ -55,7 +55,7 @@ enum Command {
     /// Drain and stop a running Evenkeel
     Stop(Asking<process::Args>),
     /// Drive an endpoint with requests and judge every answer
-    Load(load::Args),
+    Load(Box<load::Args>),
     /// Serve the built-in model by itself
     Model(model::Args),
     /// Print a completion script for a shell
@@ -77,13 +77,13 @@ enum Command {
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AdminArgs {
     /// Address of the admin API
-    #[arg(long, env = "EVENKEEL_ADMIN", default_value = "http://127.0.0.1:9900")]
+    #[arg(long, env = "EVENKEEL_ADMIN", default_value = "http://127.0.0.1:9900", global = true)]
     pub(crate) admin: String,
     /// File with the admin token
-    #[arg(long, env = "EVENKEEL_TOKEN_FILE")]
+    #[arg(long, env = "EVENKEEL_TOKEN_FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
     /// Authority to trust, for an admin API with TLS
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) ca: Option<PathBuf>,
 }
 
@@ -106,7 +106,7 @@ impl Cli {
             Command::Reload(asking) => asking.run(async |a, c| process::reload(a, &c).await),
             Command::Upgrade(asking) => asking.run(async |a, c| process::upgrade(a, &c).await),
             Command::Stop(asking) => asking.run(async |a, c| process::stop(a, &c).await),
-            Command::Load(args) => load::run(args),
+            Command::Load(args) => load::run(*args),
             Command::Model(args) => model::run(args),
             Command::Completions(args) => pages::completions(&args),
             Command::Man => pages::man(),
