@@ -1,0 +1,7 @@
+//! The whole binary, as a process, over loopback: what operators and clients are promised.
+//!
+//! Every test starts its own servers on ports that the system chooses, and they end with
+//! it. Nothing sleeps for a state that can be asked for: see [`support::until`].
+
+mod faults;
+mod support;
