@@ -9,6 +9,7 @@ use crate::headers::{self, REQUEST_ID};
 use crate::route::head::{self, BadBody};
 use crate::route::{self, Entry, Found, Table};
 use crate::template::{Template, TemplateBody};
+use crate::trace::RequestTrace;
 use crate::worker::Worker;
 use crate::{cors, models, upgrade};
 use bytes::Bytes;
@@ -56,15 +57,20 @@ const GRPC_PATIENCE: Duration = Duration::from_millis(10);
 pub(crate) async fn handle(
     worker: Rc<Worker>,
     client: Rc<ClientInfo>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<OutBody>, Infallible> {
     let started = clock::now();
+    let tracer = worker.shared.trace.as_ref();
+    let trace = tracer.and_then(|t| t.begin(&mut request, &mut worker.rng.borrow_mut(), started));
     let id = headers::request_id(request.headers(), &mut worker.rng.borrow_mut());
     let origin = cors::origin(&worker.shared.settings.cors, request.headers());
     let mut response = match cors::preflight(&request, origin.as_ref()) {
         Some(response) => response,
-        None => answer(&worker, &client, request, started, &id).await,
+        None => answer(&worker, &client, request, started, &id, trace.as_ref()).await,
     };
+    if let Some(trace) = trace {
+        trace.answered(response.status().as_u16());
+    }
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     if let Some(origin) = origin {
@@ -79,13 +85,17 @@ async fn answer(
     request: Request<Incoming>,
     started: Instant,
     id: &HeaderValue,
+    trace: Option<&Rc<RequestTrace>>,
 ) -> Response<OutBody> {
     let grpc = headers::is_grpc(request.headers());
     let shape = Shape::of(request.uri().path(), grpc, None);
-    let mut call = Call { worker, client, started, id, grpc, shape };
+    let mut call = Call { worker, client, started, id, trace, grpc, shape };
     match call.run(request).await {
         Ok(response) => response,
         Err(refusal) => {
+            if let Some(trace) = trace {
+                trace.settle(refusal.outcome());
+            }
             if refusal.outcome() == evenkeel_domain::Outcome::ClientFault {
                 worker.shared.rejected.fetch_add(1, Relaxed);
             }
@@ -101,6 +111,7 @@ struct Call<'a> {
     client: &'a ClientInfo,
     started: Instant,
     id: &'a HeaderValue,
+    trace: Option<&'a Rc<RequestTrace>>,
     grpc: bool,
     shape: Shape,
 }
@@ -134,7 +145,8 @@ impl Call<'_> {
                 Shape::of(head.uri.path(), self.grpc, Some(entry.service.settings.protocol));
         }
         if let (Some(upgrade), Found::Service(entry, _)) = (upgrade, &found) {
-            return upgrade::relay(self.worker, entry, &head, upgrade, self.client.source).await;
+            let source = self.client.source;
+            return upgrade::relay(self.worker, entry, &head, upgrade, source, self.trace).await;
         }
         if matches!(found, Found::ByModel)
             && let Some(response) = models::list(&table, &head)
@@ -174,7 +186,11 @@ impl Call<'_> {
             pool.counts.unreplayable.fetch_add(1, Relaxed);
         }
         let log = self.log_line(&head);
-        let guard = Rc::new(RequestGuard::enter(pool.clone(), self.started, log));
+        let guard =
+            Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()));
+        if let (Some(trace), Some((at, _))) = (self.trace, &routed.model) {
+            trace.model(body.bytes.get(at.clone()).unwrap_or_default());
+        }
         let template = self.template(&routed, head, body, own_deadline);
         let asker =
             Asker { source: self.client.source, key: routed.key, tier: routed.tier, own_deadline };
@@ -237,6 +253,7 @@ impl Call<'_> {
             connect: settings.deadlines.connect,
             idle: settings.deadlines.idle,
             deadline: self.started + total,
+            trace: self.trace.cloned(),
             method: head.method,
         }
     }

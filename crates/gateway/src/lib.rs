@@ -23,6 +23,7 @@ pub mod route;
 pub mod settings;
 mod shared;
 mod template;
+pub mod trace;
 mod upgrade;
 mod upstream;
 pub mod worker;

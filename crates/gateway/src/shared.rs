@@ -3,6 +3,7 @@
 
 use crate::route::Table;
 use crate::settings::GatewaySettings;
+use crate::trace::Tracer;
 use arc_swap::ArcSwap;
 use evenkeel_domain::event::{EventKind, EventLog};
 use evenkeel_domain::{Outcome, Replica, Signal, SignalKind};
@@ -37,6 +38,8 @@ pub struct Shared {
     pub draining: watch::Sender<bool>,
     /// Lines of the access log.
     pub access: Option<crate::access_log::AccessLog>,
+    /// Spans of requests, when they are exported.
+    pub trace: Option<Arc<Tracer>>,
 }
 
 impl Shared {
@@ -47,6 +50,7 @@ impl Shared {
         signals: mpsc::Sender<Signal>,
         events: Arc<EventLog>,
         access: Option<crate::access_log::AccessLog>,
+        trace: Option<Arc<Tracer>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             table: ArcSwap::from_pointee(Table::default()),
@@ -60,6 +64,7 @@ impl Shared {
             rejected: AtomicU64::new(0),
             draining: watch::Sender::new(false),
             access,
+            trace,
         })
     }
 
@@ -193,7 +198,7 @@ mod tests {
         let (tx, _rx) = mpsc::channel(1);
         let mut settings = GatewaySettings::default();
         settings.limits.memory = 100;
-        let shared = Shared::new(settings, tx, Arc::default(), None);
+        let shared = Shared::new(settings, tx, Arc::default(), None, None);
         let mut a = Reserved::none(&shared);
         let mut b = Reserved::none(&shared);
         assert!(a.grow_to(60) && a.grow_to(40) && b.grow_to(40));

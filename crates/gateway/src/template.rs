@@ -4,12 +4,15 @@ use crate::body::{ClientRest, UpBody};
 use crate::error::Shape;
 use crate::headers;
 use crate::route::head::with_model;
+use crate::trace::RequestTrace;
+use crate::trace::parent::TRACEPARENT;
 use bytes::Bytes;
 use evenkeel_domain::replica::Identity;
 use http::{HeaderMap, Method, Request, Uri};
 use hyper::body::Body;
 use std::cell::RefCell;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// A request as every attempt on it needs it.
@@ -36,6 +39,8 @@ pub(crate) struct Template {
     pub(crate) connect: Duration,
     pub(crate) idle: Duration,
     pub(crate) deadline: Instant,
+    /// Tells each replica the span of its own attempt, where the request is recorded.
+    pub(crate) trace: Option<Rc<RequestTrace>>,
 }
 
 /// The body to send.
@@ -64,6 +69,9 @@ impl Template {
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.absolute_uri(to);
         *request.headers_mut() = self.headers.clone();
+        if let Some(parent) = self.trace.as_ref().and_then(|t| t.header_for(to.key)) {
+            request.headers_mut().insert(TRACEPARENT, parent);
+        }
         headers::add_own(request.headers_mut(), &to.headers);
         Some(request)
     }
@@ -83,6 +91,9 @@ impl Template {
             if !own {
                 field(&mut out, name.as_str(), value.as_bytes());
             }
+        }
+        if let Some(trace) = &self.trace {
+            field(&mut out, TRACEPARENT.as_str(), &trace.parent_for(to.key));
         }
         for (name, value) in &to.headers {
             field(&mut out, name, value.expose().as_bytes());

@@ -7,6 +7,8 @@ use crate::error::Refusal;
 use crate::exchange::pick_any;
 use crate::headers;
 use crate::route::Entry;
+use crate::trace::RequestTrace;
+use crate::trace::parent::TRACEPARENT;
 use crate::upstream::{AnswerBody, send_upgrade};
 use crate::worker::Worker;
 use bytes::Bytes;
@@ -47,13 +49,15 @@ pub(crate) async fn relay(
     head: &Parts,
     wanted: Wanted,
     source: u64,
+    trace: Option<&Rc<RequestTrace>>,
 ) -> Result<Response<OutBody>, Refusal> {
     let pool = &entry.service.pool;
     let guard = pick_any(worker, entry, source).ok_or_else(|| Refusal::Unavailable {
         service: pool.name.to_string(),
         why: "no replica is ready".into(),
     })?;
-    let counted = RequestGuard::enter(pool.clone(), guard.started(), None);
+    let guard = guard.traced(trace);
+    let counted = RequestGuard::enter(pool.clone(), guard.started(), None, trace.cloned());
     let replica = guard.replica().clone();
     let mut request = Request::new(UpBody::Full(None));
     *request.method_mut() = head.method.clone();
@@ -65,6 +69,9 @@ pub(crate) async fn relay(
     fields.insert(UPGRADE, wanted.protocol);
     if let Ok(host) = HeaderValue::from_str(&replica.id.endpoint.authority) {
         fields.insert(HOST, host);
+    }
+    if let Some(parent) = trace.and_then(|t| t.header_for(replica.id.key)) {
+        fields.insert(TRACEPARENT, parent);
     }
     headers::add_own(fields, &replica.id.headers);
     let connect = entry.service.settings.deadlines.connect;

@@ -105,7 +105,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
         cors: config.gateway.cors.clone(),
         access_log: access.is_some(),
     };
-    let shared = Shared::new(settings, signals.0.clone(), events.clone(), access);
+    let shared = Shared::new(settings, signals.0.clone(), events.clone(), access, None);
     let runner = Runner::new(signals.0.clone());
     let (authority, handle) = Authority::new(signals, events.clone(), runner);
     tokio::spawn(authority.run());

@@ -4,9 +4,11 @@
 //! the whole tree.
 
 use crate::shared::Shared;
+use crate::trace::{AttemptTrace, RequestTrace};
 use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
 use http::StatusCode;
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -27,7 +29,8 @@ pub(crate) struct AttemptGuard {
     /// The request may be a query of death and is counted as such.
     apart: bool,
     /// Set by the exchange when it gives the attempt up for a reason of its own.
-    abandoned: std::rc::Rc<Cell<Option<Outcome>>>,
+    abandoned: Rc<Cell<Option<Outcome>>>,
+    trace: Option<AttemptTrace>,
 }
 
 impl AttemptGuard {
@@ -52,8 +55,15 @@ impl AttemptGuard {
             started,
             settled: false,
             apart,
-            abandoned: std::rc::Rc::default(),
+            abandoned: Rc::default(),
+            trace: None,
         }
+    }
+
+    /// The same, recorded where the request is.
+    pub(crate) fn traced(mut self, request: Option<&Rc<RequestTrace>>) -> Self {
+        self.trace = request.map(|r| r.attempt(&self.replica, self.started));
+        self
     }
 
     pub(crate) fn replica(&self) -> &Arc<Replica> {
@@ -69,7 +79,7 @@ impl AttemptGuard {
     }
 
     /// The cell through which the exchange says why it drops this attempt.
-    pub(crate) fn abandon_cell(&self) -> std::rc::Rc<Cell<Option<Outcome>>> {
+    pub(crate) fn abandon_cell(&self) -> Rc<Cell<Option<Outcome>>> {
         self.abandoned.clone()
     }
 
@@ -97,6 +107,9 @@ impl AttemptGuard {
     fn end(&mut self, outcome: Outcome) {
         if std::mem::replace(&mut self.settled, true) {
             return;
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.settle(outcome);
         }
         self.replica.live.leave();
         if self.apart {
@@ -127,6 +140,7 @@ pub(crate) struct RequestGuard {
     settled: Cell<bool>,
     status: Cell<u16>,
     log: Option<LogLine>,
+    trace: Option<Rc<RequestTrace>>,
     events: Cell<u64>,
 }
 
@@ -142,14 +156,23 @@ pub(crate) struct LogLine {
 
 impl RequestGuard {
     /// Counts a request in.
-    pub(crate) fn enter(pool: Arc<Pool>, started: Instant, log: Option<LogLine>) -> Self {
+    pub(crate) fn enter(
+        pool: Arc<Pool>,
+        started: Instant,
+        log: Option<LogLine>,
+        trace: Option<Rc<RequestTrace>>,
+    ) -> Self {
         pool.counts.active.fetch_add(1, Relaxed);
+        if let Some(trace) = &trace {
+            trace.service(&pool.name);
+        }
         Self {
             pool,
             started,
             settled: Cell::new(false),
             status: Cell::new(0),
             log,
+            trace,
             events: Cell::new(0),
         }
     }
@@ -187,6 +210,9 @@ impl RequestGuard {
         counts.total.record(took);
         if self.events.get() > 0 {
             counts.events.fetch_add(self.events.get(), Relaxed);
+        }
+        if let Some(trace) = &self.trace {
+            trace.settle(outcome);
         }
         if let Some(line) = &self.log {
             line.log.write(line, &self.pool.name, self.status.get(), outcome, took);

@@ -70,6 +70,7 @@ impl Exchange<'_> {
         self.request.attempt_made();
         let pool = &self.entry.service.pool;
         AttemptGuard::enter(&self.worker.shared, pool, replica, now, self.deaths.is_apart())
+            .traced(self.template.trace.as_ref())
     }
 
     /// Whether a replica in good health takes work and was not tried.
