@@ -64,7 +64,11 @@ pub(crate) enum ToGateway {
     /// What runs on this node.
     Instances(Vec<InstanceStatus>),
     /// Stop accepting, finish what runs, exit.
-    Drain,
+    Drain {
+        /// Whether another gateway has taken over: it answers operators, too, on the same
+        /// socket. Without one this gateway goes on telling them until it ends.
+        replaced: bool,
+    },
 }
 
 /// Gateway to keeper.
@@ -188,8 +192,9 @@ mod tests {
         assert_eq!(got[1].1.local_addr().unwrap(), address);
         let (_, mut writer) = split(a).unwrap();
         let (mut reader, _) = split(b).unwrap();
-        writer.send(&ToGateway::Drain).await.unwrap();
+        writer.send(&ToGateway::Drain { replaced: true }).await.unwrap();
         drop(writer);
-        assert!(matches!(reader.next::<ToGateway>().await.unwrap(), Some(ToGateway::Drain)));
+        let got = reader.next::<ToGateway>().await.unwrap();
+        assert!(matches!(got, Some(ToGateway::Drain { replaced: true })));
     }
 }

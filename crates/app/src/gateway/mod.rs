@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Signals that may wait for the authority: a burst of faults from every request under way.
 const SIGNALS: usize = 16_384;
@@ -117,9 +117,11 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let mut roster = Roster::new(shared.clone(), handle, state.clone());
     roster.configure(&config).await?;
     start_workers(&shared, sorted.workers, &config)?;
-    start_admin(&config, sorted.admin, &state, overrides, &to_keeper)?;
+    let admin_ends = watch::Sender::new(false);
+    start_admin(&config, sorted.admin, &state, overrides, &to_keeper, admin_ends.subscribe())?;
     to_keeper.send(ToKeeper::Ready).await?;
-    let main = Main { shared, events, state, roster, to_keeper, marked: HashMap::new() };
+    let marked = HashMap::new();
+    let main = Main { shared, events, state, roster, to_keeper, marked, admin_ends };
     main.run(reader, config.gateway.drain).await
 }
 
@@ -207,6 +209,7 @@ fn start_admin(
     state: &Arc<GatewayState>,
     overrides: Arc<Overrides>,
     to_keeper: &mpsc::Sender<ToKeeper>,
+    mut ends: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let token = match &config.admin.token_file {
         Some(path) => Some(replicas::read_secret(path)?),
@@ -227,12 +230,11 @@ fn start_admin(
         listeners.push(tokio::net::TcpListener::from_std(socket)?);
     }
     let tls = server_tls(config.admin.tls.as_ref())?;
-    let mut draining = state.shared.draining.subscribe();
     tokio::spawn(async move {
-        let drained = async move {
-            let _ = draining.wait_for(|d| *d).await;
+        let ended = async move {
+            let _ = ends.wait_for(|ends| *ends).await;
         };
-        if let Err(error) = evenkeel_admin::serve(admin, listeners, tls, drained).await {
+        if let Err(error) = evenkeel_admin::serve(admin, listeners, tls, ended).await {
             tracing::error!(%error, "the admin API ended; serving goes on");
         }
     });
@@ -248,6 +250,8 @@ struct Main {
     to_keeper: mpsc::Sender<ToKeeper>,
     /// Incarnations reported as ready.
     marked: HashMap<String, u64>,
+    /// Set when operators are to be answered by another gateway.
+    admin_ends: watch::Sender<bool>,
 }
 
 impl Main {
@@ -259,7 +263,8 @@ impl Main {
                 message = reader.next::<ToGateway>() => match message? {
                     // The keeper is gone, and with it all that we stand in front of.
                     None => return Err("the keeper is gone".into()),
-                    Some(ToGateway::Drain) => {
+                    Some(ToGateway::Drain { replaced }) => {
+                        self.admin_ends.send_replace(replaced);
                         self.drain(drain).await;
                         return Ok(());
                     }
@@ -281,7 +286,7 @@ impl Main {
             }
             ToGateway::Refused { why } => self.refused(why),
             ToGateway::Instances(statuses) => self.instances(statuses).await,
-            ToGateway::Drain => {}
+            ToGateway::Drain { .. } => {}
         }
     }
 

@@ -246,7 +246,7 @@ impl Keeper {
         current.ready = true;
         let gateway_pid = current.pid;
         for old in &self.old {
-            old.tell(ToGateway::Drain);
+            old.tell(ToGateway::Drain { replaced: true });
         }
         if !std::mem::replace(&mut self.announced, true) {
             (self.options.announce)(&Announcement {
@@ -382,7 +382,9 @@ impl Keeper {
         self.stopping = true;
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
         tracing::info!("stopping: answers under way may end; a second signal ends them");
-        self.tell_all(&ToGateway::Drain);
+        // The gateways have the sockets, too: new clients are refused once they let go.
+        self.sockets.close();
+        self.tell_all(&ToGateway::Drain { replaced: false });
         let limit = tokio::time::sleep(self.config.gateway.drain + Duration::from_secs(2));
         tokio::pin!(limit);
         let mut gateways: Vec<Gateway> = self.current.take().into_iter().collect();

@@ -82,6 +82,12 @@ impl Sockets {
         clients.chain(self.admin.sockets.iter().map(|s| (Purpose::Admin, s))).collect()
     }
 
+    /// Lets go of all of them.
+    pub(super) fn close(&mut self) {
+        self.clients.clear();
+        self.admin.sockets.clear();
+    }
+
     /// The addresses that clients use, in the order of the configuration.
     pub(super) fn client_addresses(&self) -> Vec<SocketAddr> {
         self.clients.iter().filter_map(Bound::address).collect()
