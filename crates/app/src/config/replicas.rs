@@ -10,6 +10,7 @@ use evenkeel_domain::transport::Dial;
 use evenkeel_supervisor::validate;
 use evenkeel_wire::tls::{self, ClientFiles};
 use evenkeel_wire::{TcpDialer, TlsDialer};
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,6 +86,8 @@ pub(super) fn problems(service: &str, replica: &ReplicaConfig) -> Vec<(String, S
         };
         if let Err(error) = validate(&spec) {
             found.push((".command".into(), error.to_string()));
+        } else if let Err(text) = program(replica, command) {
+            found.push((".command".into(), text));
         }
         if replica.port.is_some() && replica.copies.unwrap_or(1) > 1 {
             found.push((
@@ -119,6 +122,23 @@ pub(super) fn problems(service: &str, replica: &ReplicaConfig) -> Vec<(String, S
         }
     }
     found
+}
+
+/// Whether the program is there: found now, not at the first start.
+fn program(replica: &ReplicaConfig, command: &[String]) -> Result<(), String> {
+    let name = command.first().map(String::as_str).unwrap_or_default();
+    let there = if name.contains('/') {
+        // A path is the command's own, which begins in its directory.
+        replica.cwd.as_deref().unwrap_or(Path::new("")).join(name).is_file()
+    } else {
+        let own = replica.env.get("PATH").map(OsString::from);
+        let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+        std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
+    };
+    match there {
+        true => Ok(()),
+        false => Err(format!("`{name}` does not exist; install it or correct `command`")),
+    }
 }
 
 fn client_files(replica: &ReplicaConfig) -> ClientFiles {
