@@ -4,4 +4,5 @@
 //! it. Nothing sleeps for a state that can be asked for: see [`support::until`].
 
 mod faults;
+mod processes;
 mod support;
