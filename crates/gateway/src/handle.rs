@@ -4,7 +4,7 @@ use crate::attempt::guard::{LogLine, RequestGuard};
 use crate::body::OutBody;
 use crate::body::read::{self, BodyLimits, ReadBody};
 use crate::error::{Refusal, Shape};
-use crate::exchange::{Asker, Exchange};
+use crate::exchange::{Asker, Exchange, Given};
 use crate::headers::{self, REQUEST_ID};
 use crate::route::head::{self, BadBody};
 use crate::route::{self, Entry, Found, Table};
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use evenkeel_domain::clock;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -138,15 +138,17 @@ impl Call<'_> {
         let upgrade = upgrade::wanted(&mut request);
         let (head, body) = request.into_parts();
         check_head(&head)?;
-        let table = self.worker.shared.table.load_full();
+        let table = self.worker.shared.table.load();
         let found = table.find(&head, self.grpc);
         if let Found::Service(entry, _) = &found {
             self.shape =
                 Shape::of(head.uri.path(), self.grpc, Some(entry.service.settings.protocol));
         }
-        if let (Some(upgrade), Found::Service(entry, _)) = (upgrade, &found) {
+        if let Some(upgrade) = upgrade
+            && let Some(entry) = upgrade_target(&table, &found)
+        {
             let source = self.client.source;
-            return upgrade::relay(self.worker, entry, &head, upgrade, source, self.trace).await;
+            return upgrade::relay(self.worker, &entry, &head, upgrade, source, self.trace).await;
         }
         if matches!(found, Found::ByModel)
             && let Some(response) = models::list(&table, &head)
@@ -154,7 +156,7 @@ impl Call<'_> {
             return response;
         }
         let limits = self.limits(&found);
-        let body = read::read(&self.worker.shared, body, limits).await?;
+        let body = read::read(self.worker, body, limits).await?;
         let routed = route_body(&table, found, &head, &body)?;
         self.exchange(routed, head, body).await
     }
@@ -194,15 +196,12 @@ impl Call<'_> {
         let template = self.template(&routed, head, body, own_deadline);
         let asker =
             Asker { source: self.client.source, key: routed.key, tier: routed.tier, own_deadline };
-        let exchange =
-            Exchange::new(self.worker, routed.entry.clone(), &template, guard.clone(), asker);
+        let exchange = Exchange::new(self.worker, &routed.entry, &template, guard.clone(), asker);
         match exchange.run().await {
-            Ok(response) => {
-                // An answer passed on after failures was not settled by a commit.
-                if response.status().is_server_error() || response.status() == 429 {
-                    guard.answered(response.status());
-                    guard.settle(outcome_of_passed_on(response.status()));
-                }
+            Ok(Given::Committed(response)) => Ok(response),
+            Ok(Given::PassedOn(response, outcome)) => {
+                guard.answered(response.status());
+                guard.settle(outcome);
                 Ok(response)
             }
             Err(refusal) => {
@@ -271,11 +270,12 @@ impl Call<'_> {
     }
 }
 
-fn outcome_of_passed_on(status: StatusCode) -> evenkeel_domain::Outcome {
-    use evenkeel_domain::outcome::{Outcome, ReplicaFault};
-    match status.as_u16() {
-        429 | 503 => Outcome::Backpressure,
-        _ => Outcome::ReplicaFault(ReplicaFault::ServerError),
+/// Where an upgrade goes: it has no body that could name a model.
+fn upgrade_target(table: &Table, found: &Found) -> Option<Arc<Entry>> {
+    match found {
+        Found::Service(entry, _) => Some(entry.clone()),
+        Found::ByModel => table.only_openai(),
+        Found::None => None,
     }
 }
 

@@ -4,10 +4,12 @@
 use crate::route::Table;
 use crate::settings::GatewaySettings;
 use crate::trace::Tracer;
+use crate::worker::Worker;
 use arc_swap::ArcSwap;
 use evenkeel_domain::event::{EventKind, EventLog};
 use evenkeel_domain::{Outcome, Replica, Signal, SignalKind};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -112,23 +114,27 @@ impl MemoryBudget {
 }
 
 /// A part of the budget, given back when dropped.
-#[derive(Debug)]
 pub(crate) struct Reserved {
-    shared: Arc<Shared>,
+    worker: Rc<Worker>,
     bytes: u64,
 }
 
+/// Bodies up to this size are not counted: what they take is bounded by the number of
+/// connections, as the buffers of each connection are.
+const UNCOUNTED: u64 = 16 << 10;
+
 impl Reserved {
-    pub(crate) fn none(shared: &Arc<Shared>) -> Self {
-        Self { shared: shared.clone(), bytes: 0 }
+    pub(crate) fn none(worker: &Rc<Worker>) -> Self {
+        Self { worker: worker.clone(), bytes: 0 }
     }
 
     /// Grows to `bytes` in all; `false` when the budget does not have them.
     pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
-        let Some(more) = bytes.checked_sub(self.bytes).filter(|more| *more > 0) else {
+        if bytes <= UNCOUNTED.max(self.bytes) {
             return true;
-        };
-        let budget = &self.shared.memory;
+        }
+        let more = bytes - self.bytes;
+        let budget = &self.worker.shared.memory;
         if budget.used.fetch_add(more, Relaxed) + more > budget.limit {
             budget.used.fetch_sub(more, Relaxed);
             return false;
@@ -141,7 +147,7 @@ impl Reserved {
 impl Drop for Reserved {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.shared.memory.used.fetch_sub(self.bytes, Relaxed);
+            self.worker.shared.memory.used.fetch_sub(self.bytes, Relaxed);
         }
     }
 }
@@ -197,15 +203,16 @@ mod tests {
     fn the_budget_is_never_overdrawn_and_always_given_back() {
         let (tx, _rx) = mpsc::channel(1);
         let mut settings = GatewaySettings::default();
-        settings.limits.memory = 100;
+        settings.limits.memory = 100 << 10;
         let shared = Shared::new(settings, tx, Arc::default(), None, None);
-        let mut a = Reserved::none(&shared);
-        let mut b = Reserved::none(&shared);
-        assert!(a.grow_to(60) && a.grow_to(40) && b.grow_to(40));
-        assert!(!b.grow_to(41));
+        let worker = Rc::new(Worker::new(shared.clone()));
+        let mut a = Reserved::none(&worker);
+        let mut b = Reserved::none(&worker);
+        assert!(a.grow_to(60 << 10) && a.grow_to(40 << 10) && b.grow_to(40 << 10));
+        assert!(!b.grow_to(41 << 10));
         drop(a);
-        assert!(b.grow_to(100));
-        assert_eq!(shared.memory.used(), 100);
+        assert!(b.grow_to(100 << 10));
+        assert_eq!(shared.memory.used(), 100 << 10);
         drop(b);
         assert_eq!(shared.memory.used(), 0);
     }

@@ -12,8 +12,8 @@ use crate::trace::parent::TRACEPARENT;
 use crate::upstream::{AnswerBody, send_upgrade};
 use crate::worker::Worker;
 use bytes::Bytes;
-use evenkeel_domain::Outcome;
 use evenkeel_domain::outcome::ReplicaFault;
+use evenkeel_domain::{Outcome, clock};
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -52,12 +52,13 @@ pub(crate) async fn relay(
     trace: Option<&Rc<RequestTrace>>,
 ) -> Result<Response<OutBody>, Refusal> {
     let pool = &entry.service.pool;
-    let guard = pick_any(worker, entry, source).ok_or_else(|| Refusal::Unavailable {
-        service: pool.name.to_string(),
-        why: "no replica is ready".into(),
-    })?;
+    let counted = Rc::new(RequestGuard::enter(pool.clone(), clock::now(), None, trace.cloned()));
+    let Some(guard) = pick_any(worker, entry, &counted, source) else {
+        counted.settle(Outcome::Backpressure);
+        let why = "no replica is ready".into();
+        return Err(Refusal::Unavailable { service: pool.name.to_string(), why });
+    };
     let guard = guard.traced(trace);
-    let counted = RequestGuard::enter(pool.clone(), guard.started(), None, trace.cloned());
     let replica = guard.replica().clone();
     let mut request = Request::new(UpBody::Full(None));
     *request.method_mut() = head.method.clone();
@@ -93,7 +94,7 @@ fn join(
     mut response: Response<Incoming>,
     client: OnUpgrade,
     guard: AttemptGuard,
-    request: RequestGuard,
+    request: Rc<RequestGuard>,
 ) -> Response<OutBody> {
     request.answered(response.status());
     let replica = hyper::upgrade::on(&mut response);
@@ -118,12 +119,11 @@ fn join(
 fn declined(
     response: Response<Incoming>,
     guard: AttemptGuard,
-    request: RequestGuard,
+    request: Rc<RequestGuard>,
 ) -> Response<OutBody> {
     let (mut head, body) = response.into_parts();
     headers::strip_hop_by_hop(&mut head.headers);
     request.answered(head.status);
-    let relay =
-        Relay::new(Bytes::new(), AnswerBody::H2(body), guard, Rc::new(request), Outcome::Ok);
+    let relay = Relay::new(Bytes::new(), AnswerBody::H2(body), guard, request, Outcome::Ok);
     Response::from_parts(head, OutBody::Relay(Box::new(relay)))
 }

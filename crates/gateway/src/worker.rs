@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::task::LocalSet;
+use tokio::runtime::{Builder, LocalOptions};
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -24,6 +24,12 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<fastrand::Rng>,
 }
 
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, pools: Pools::default(), rng: RefCell::new(rng::from_os()) }
+    }
+}
+
 /// Starts a worker on a thread of its own. It ends when the gateway has drained.
 ///
 /// # Errors
@@ -33,12 +39,10 @@ pub fn start(
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let local = LocalSet::new();
-        let worker =
-            Rc::new(Worker { shared, pools: Pools::default(), rng: RefCell::new(rng::from_os()) });
-        local.block_on(&runtime, run(worker, listeners))
+        let runtime =
+            Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        runtime.block_on(run(Rc::new(Worker::new(shared)), listeners))
     })
 }
 

@@ -10,6 +10,8 @@
 
 mod control;
 mod discover;
+mod export;
+mod otlp;
 mod overrides;
 mod roster;
 mod source;
@@ -26,6 +28,7 @@ use evenkeel_gateway::{GatewaySettings, Listener, Shared, worker};
 use evenkeel_health::Authority;
 use evenkeel_health::probe::runner::Runner;
 use evenkeel_wire::tls::{self, ServerIdentity};
+use export::Exporter;
 use overrides::Overrides;
 use roster::Roster;
 use source::GatewayState;
@@ -100,12 +103,13 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let events = Arc::new(EventLog::default());
     let signals = mpsc::channel(SIGNALS);
     let access = access_log(&config)?;
+    let (tracer, exporter) = export::start(&config.trace)?.unzip();
     let settings = GatewaySettings {
         limits: config.gateway.limits.clone(),
         cors: config.gateway.cors.clone(),
         access_log: access.is_some(),
     };
-    let shared = Shared::new(settings, signals.0.clone(), events.clone(), access, None);
+    let shared = Shared::new(settings, signals.0.clone(), events.clone(), access, tracer);
     let runner = Runner::new(signals.0.clone());
     let (authority, handle) = Authority::new(signals, events.clone(), runner);
     tokio::spawn(authority.run());
@@ -121,7 +125,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     start_admin(&config, sorted.admin, &state, overrides, &to_keeper, admin_ends.subscribe())?;
     to_keeper.send(ToKeeper::Ready).await?;
     let marked = HashMap::new();
-    let main = Main { shared, events, state, roster, to_keeper, marked, admin_ends };
+    let main = Main { shared, events, state, roster, to_keeper, exporter, marked, admin_ends };
     main.run(reader, config.gateway.drain).await
 }
 
@@ -248,6 +252,7 @@ struct Main {
     state: Arc<GatewayState>,
     roster: Roster,
     to_keeper: mpsc::Sender<ToKeeper>,
+    exporter: Option<Exporter>,
     /// Incarnations reported as ready.
     marked: HashMap<String, u64>,
     /// Set when operators are to be answered by another gateway.
@@ -266,12 +271,15 @@ impl Main {
                     Some(ToGateway::Drain { replaced }) => {
                         self.admin_ends.send_replace(replaced);
                         self.drain(drain).await;
+                        if let Some(exporter) = self.exporter.take() {
+                            exporter.finish().await;
+                        }
                         return Ok(());
                     }
                     Some(message) => self.on_message(message).await,
                 },
                 _ = happened.changed() => self.report_ready(),
-                () = self.roster.discovered() => {}
+                () = self.roster.discovered() => self.roster.refill().await,
                 _ = alive.tick() => {
                     let _ = self.to_keeper.try_send(ToKeeper::Alive);
                 }

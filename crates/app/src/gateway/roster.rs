@@ -97,9 +97,13 @@ impl Roster {
         self.state.set_services(services.collect());
     }
 
-    /// Waits for a name or file to change, and takes the change.
+    /// Waits for a name or file to change. May be dropped while it waits.
     pub(super) async fn discovered(&mut self) {
         self.found.changed().await;
+    }
+
+    /// Takes what was discovered.
+    pub(super) async fn refill(&mut self) {
         if let Err(error) = self.fill().await {
             tracing::warn!(error, "replicas that were found cannot be used");
         }

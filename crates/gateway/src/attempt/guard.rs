@@ -3,8 +3,8 @@
 //! Both settle when told to, or as `Cancelled` when dropped: a client that leaves drops
 //! the whole tree.
 
-use crate::shared::Shared;
 use crate::trace::{AttemptTrace, RequestTrace};
+use crate::worker::Worker;
 use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
 use http::StatusCode;
 use std::cell::Cell;
@@ -20,9 +20,11 @@ const BUSY_MAX: Duration = Duration::from_secs(5);
 
 /// One attempt under way on a replica.
 pub(crate) struct AttemptGuard {
-    shared: Arc<Shared>,
+    worker: Rc<Worker>,
+    /// Shared by reference count within the worker: an `Arc` would cost a bounce of its
+    /// cache line between cores.
+    request: Rc<RequestGuard>,
     replica: Arc<Replica>,
-    pool: Arc<Pool>,
     incarnation: Incarnation,
     started: Instant,
     settled: bool,
@@ -36,8 +38,8 @@ pub(crate) struct AttemptGuard {
 impl AttemptGuard {
     /// Counts an attempt in.
     pub(crate) fn enter(
-        shared: &Arc<Shared>,
-        pool: &Arc<Pool>,
+        worker: &Rc<Worker>,
+        request: &Rc<RequestGuard>,
         replica: Arc<Replica>,
         started: Instant,
         apart: bool,
@@ -48,9 +50,9 @@ impl AttemptGuard {
         }
         let incarnation = replica.live.incarnation();
         Self {
-            shared: shared.clone(),
+            worker: worker.clone(),
+            request: request.clone(),
             replica,
-            pool: pool.clone(),
             incarnation,
             started,
             settled: false,
@@ -114,14 +116,15 @@ impl AttemptGuard {
         self.replica.live.leave();
         if self.apart {
             self.replica.live.leave_suspect();
-            self.pool.improved.notify_waiters();
+            self.request.pool.improved.notify_waiters();
         }
         // What a dead incarnation still says never counts against its successor.
         if self.incarnation == self.replica.live.incarnation() {
-            self.shared.settle_attempt(&self.replica, outcome, clock::now());
+            self.worker.shared.settle_attempt(&self.replica, outcome, clock::now());
         }
-        if self.replica.id.max_in_flight > 0 && self.pool.counts.held.load(Relaxed) > 0 {
-            self.pool.improved.notify_one();
+        let pool = &self.request.pool;
+        if self.replica.id.max_in_flight > 0 && pool.counts.held.load(Relaxed) > 0 {
+            pool.improved.notify_one();
         }
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod guard;
 use crate::body::OutBody;
 use crate::body::relay::Relay;
 use crate::headers;
+use crate::shared::Reserved;
 use crate::template::Template;
 use crate::upstream::{AnswerBody, SendFailure};
 use crate::worker::Worker;
@@ -63,12 +64,12 @@ pub(crate) async fn attempt(
     guard: AttemptGuard,
     request: &Rc<RequestGuard>,
 ) -> End {
-    let replica = guard.replica().clone();
-    let connections = worker.pools.of(&replica);
-    match connections.send(&replica, template, guard.started()).await {
+    let connections = worker.pools.of(guard.replica());
+    match connections.send(guard.replica(), template, guard.started()).await {
         Ok((mut head, body)) => {
             headers::strip_hop_by_hop(&mut head.headers);
-            answered(template, guard, request, Answer { head, body }).await
+            let memory = Reserved::none(worker);
+            answered(template, guard, request, Answer { head, body, memory }).await
         }
         Err(failure) => send_failed(guard, failure),
     }
@@ -106,6 +107,8 @@ fn fail(
 struct Answer {
     head: http::response::Parts,
     body: AnswerBody,
+    /// What is held of it, from the common budget.
+    memory: Reserved,
 }
 
 async fn answered(
@@ -125,7 +128,7 @@ async fn answered(
 }
 
 async fn bad(guard: AttemptGuard, answer: Answer, outcome: Outcome) -> End {
-    let Answer { head, mut body } = answer;
+    let Answer { head, mut body, mut memory } = answer;
     let mut kept = BytesMut::new();
     let mut whole = false;
     loop {
@@ -136,7 +139,8 @@ async fn bad(guard: AttemptGuard, answer: Answer, outcome: Outcome) -> End {
             }
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
-                    if kept.len() + data.len() > ERROR_MAX {
+                    let length = kept.len() + data.len();
+                    if length > ERROR_MAX || !memory.grow_to(length as u64) {
                         break;
                     }
                     kept.extend_from_slice(&data);
@@ -262,7 +266,8 @@ async fn whole_json(
                 if let Ok(data) = frame.into_data() {
                     let held = many.get_or_insert_with(|| BytesMut::from(&one[..]));
                     held.extend_from_slice(&data);
-                    if held.len() > CHECKED_MAX {
+                    // Too large to hold, or too much is held already: unchecked.
+                    if held.len() > CHECKED_MAX || !answer.memory.grow_to(held.len() as u64) {
                         let first = many.take().map(BytesMut::freeze).unwrap_or_default();
                         return commit_relayed(
                             template,

@@ -5,10 +5,11 @@
 
 use super::{ClientRest, next_frame};
 use crate::error::Refusal;
-use crate::shared::{Reserved, Shared};
+use crate::shared::Reserved;
+use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Incoming};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A client's body after reading.
@@ -45,7 +46,7 @@ pub(crate) struct BodyLimits {
 
 /// Reads a body.
 pub(crate) async fn read(
-    shared: &Arc<Shared>,
+    worker: &Rc<Worker>,
     mut body: Incoming,
     limits: BodyLimits,
 ) -> Result<ReadBody, Refusal> {
@@ -56,7 +57,7 @@ pub(crate) async fn read(
     if announced.is_some_and(|n| n > limits.max_body) {
         return Err(Refusal::TooLarge(limits.max_body));
     }
-    let mut memory = Reserved::none(shared);
+    let mut memory = Reserved::none(worker);
     let holds = |memory: &mut Reserved, n: u64| n <= limits.max_replay && memory.grow_to(n);
     let mut held = Held::default();
     loop {

@@ -52,7 +52,7 @@ pub(crate) struct Asker {
 /// One request under way.
 pub(crate) struct Exchange<'a> {
     worker: &'a Rc<Worker>,
-    entry: Arc<Entry>,
+    entry: &'a Arc<Entry>,
     template: &'a Template,
     request: Rc<RequestGuard>,
     asker: Asker,
@@ -70,7 +70,7 @@ pub(crate) struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     pub(crate) fn new(
         worker: &'a Rc<Worker>,
-        entry: Arc<Entry>,
+        entry: &'a Arc<Entry>,
         template: &'a Template,
         request: Rc<RequestGuard>,
         asker: Asker,
@@ -92,7 +92,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Runs the request until an answer may go to the client.
-    pub(crate) async fn run(mut self) -> Result<Response<OutBody>, Refusal> {
+    pub(crate) async fn run(mut self) -> Result<Given, Refusal> {
         self.deaths.admit(self.worker, self.template)?;
         let mut last: Option<Box<Failed>> = None;
         loop {
@@ -102,7 +102,7 @@ impl<'a> Exchange<'a> {
                 Err(refusal) => return passed_on(last).ok_or(refusal),
             };
             let failed = match self.race(attempt).await {
-                End::Commit(response) => return Ok(response),
+                End::Commit(response) => return Ok(Given::Committed(response)),
                 End::Failed(failed) => failed,
             };
             tracing::debug!(
@@ -115,7 +115,7 @@ impl<'a> Exchange<'a> {
             if let Some(end) = self.judge(&failed) {
                 return match end {
                     Give::Refusal(refusal) => Err(refusal),
-                    Give::Answer(refusal) => failed.into_answer().ok_or(refusal),
+                    Give::Answer(refusal) => passed_on(Some(failed)).ok_or(refusal),
                 };
             }
             self.before_next(&failed).await?;
@@ -139,7 +139,7 @@ impl<'a> Exchange<'a> {
         if !may_repeat || !self.template.can_send() {
             return Some(Give::Answer(Refusal::NotRepeatable(outcome)));
         }
-        if let Err(refusal) = self.deaths.note(failed, self.worker, &self.entry, self.template) {
+        if let Err(refusal) = self.deaths.note(failed, self.worker, self.entry, self.template) {
             return Some(Give::Refusal(refusal));
         }
         if outcome.is_hard() {
@@ -184,6 +184,16 @@ enum Give {
     Answer(Refusal),
 }
 
-fn passed_on(last: Option<Box<Failed>>) -> Option<Response<OutBody>> {
-    last.and_then(|failed| failed.into_answer())
+fn passed_on(last: Option<Box<Failed>>) -> Option<Given> {
+    let failed = last?;
+    let outcome = failed.outcome;
+    failed.into_answer().map(|response| Given::PassedOn(response, outcome))
+}
+
+/// What goes to the client.
+pub(crate) enum Given {
+    /// A committed answer; whoever relays it settles the request.
+    Committed(Response<OutBody>),
+    /// The answer of a failed attempt, for want of a better one.
+    PassedOn(Response<OutBody>, Outcome),
 }

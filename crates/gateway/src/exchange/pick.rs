@@ -1,12 +1,13 @@
 //! Choosing a replica: the health gate first, then the policy.
 
 use super::Exchange;
-use crate::attempt::guard::AttemptGuard;
+use crate::attempt::guard::{AttemptGuard, RequestGuard};
 use crate::balance::{Candidate, PickContext};
 use crate::route::Entry;
 use crate::worker::Worker;
 use evenkeel_domain::{Gate, Replica, clock};
 use smallvec::SmallVec;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -68,8 +69,7 @@ impl Exchange<'_> {
         }
         self.attempts.set(self.attempts.get() + 1);
         self.request.attempt_made();
-        let pool = &self.entry.service.pool;
-        AttemptGuard::enter(&self.worker.shared, pool, replica, now, self.deaths.is_apart())
+        AttemptGuard::enter(self.worker, &self.request, replica, now, self.deaths.is_apart())
             .traced(self.template.trace.as_ref())
     }
 
@@ -96,7 +96,12 @@ impl Exchange<'_> {
 }
 
 /// An attempt on any replica in good health, for what is not an exchange (upgrades).
-pub(crate) fn pick_any(worker: &Worker, entry: &Entry, source: u64) -> Option<AttemptGuard> {
+pub(crate) fn pick_any(
+    worker: &Rc<Worker>,
+    entry: &Entry,
+    request: &Rc<RequestGuard>,
+    source: u64,
+) -> Option<AttemptGuard> {
     let pool = &entry.service.pool;
     let members = pool.members();
     let fitting: SmallVec<[&Arc<Replica>; 8]> =
@@ -106,7 +111,7 @@ pub(crate) fn pick_any(worker: &Worker, entry: &Entry, source: u64) -> Option<At
     let at =
         entry.policy.pick(&candidates, &mut PickContext { source, key: source, rng: &mut rng })?;
     let chosen = (*fitting.get(at)?).clone();
-    Some(AttemptGuard::enter(&worker.shared, pool, chosen, clock::now(), false))
+    Some(AttemptGuard::enter(worker, request, chosen, clock::now(), false))
 }
 
 fn candidate(replica: &Arc<Replica>) -> Candidate {
