@@ -344,7 +344,9 @@ impl Reading {
         let help = "Signals lost on a full channel.";
         to.counter("evenkeel_signals_dropped", help, g.signals_dropped)?;
         let help = "Lines of the access log lost.";
-        to.counter("evenkeel_access_log_lines_lost", help, g.access_lines_lost)
+        to.counter("evenkeel_access_log_lines_lost", help, g.access_lines_lost)?;
+        let help = "Spans that could not be delivered.";
+        to.counter("evenkeel_spans_lost", help, g.spans_lost)
     }
 }
 

@@ -50,6 +50,8 @@ pub struct GatewayView {
     pub signals_dropped: u64,
     /// Lines of the access log that could not be written.
     pub access_lines_lost: u64,
+    /// Spans that could not be delivered.
+    pub spans_lost: u64,
     /// Counts the configurations in force, from 1.
     pub config_generation: u64,
     /// Why the last reload was refused; absent when it was not.

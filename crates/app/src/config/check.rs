@@ -3,6 +3,7 @@
 use super::file::{Config, ReplicaConfig, ServiceConfig, TlsConfig};
 use super::located::Problem;
 use super::replicas;
+use super::trace;
 use evenkeel_admin::check_exposure;
 use evenkeel_domain::settings::Protocol;
 use evenkeel_domain::{Endpoint, Pool};
@@ -27,6 +28,9 @@ impl Problems {
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Problems(Vec::new());
     listeners(config, &mut problems);
+    for (key, message) in trace::collector(&config.trace).err().unwrap_or_default() {
+        problems.add(key, message);
+    }
     let mut names = HashSet::new();
     for (at, service) in config.service.iter().enumerate() {
         let key = format!("service[{at}]");

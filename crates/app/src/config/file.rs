@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) admin: AdminConfig,
     /// Logs.
     pub(crate) log: LogConfig,
+    /// Spans of requests.
+    pub(crate) trace: TraceConfig,
     /// Directory for logs of replicas and operators' orders; by default the user's state
     /// directory.
     pub(crate) state_dir: Option<PathBuf>,
@@ -142,6 +144,36 @@ pub(crate) struct AccessLogConfig(pub(crate) String);
 impl Default for AccessLogConfig {
     fn default() -> Self {
         Self("off".into())
+    }
+}
+
+/// Spans of requests, for an OpenTelemetry collector.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TraceConfig {
+    /// A collector that takes OTLP over HTTP, such as `http://127.0.0.1:4318`. Without it
+    /// nothing is recorded, and `traceparent` is passed on as it came.
+    pub(crate) otlp: Option<String>,
+    /// Share of the requests that are recorded, 0 to 1. Those whose client records them
+    /// (a `traceparent` with the sampled flag) always are.
+    pub(crate) sample: f64,
+    /// The name under which the collector shows them.
+    pub(crate) service_name: String,
+    /// Header fields of each export: the name, and a file whose first line is the value.
+    pub(crate) headers: BTreeMap<String, PathBuf>,
+    /// Authority to trust instead of the system's.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+impl Default for TraceConfig {
+    fn default() -> Self {
+        Self {
+            otlp: None,
+            sample: 0.01,
+            service_name: "evenkeel".into(),
+            headers: BTreeMap::new(),
+            ca: None,
+        }
     }
 }
 

@@ -10,9 +10,11 @@ mod check;
 mod file;
 mod located;
 pub(crate) mod replicas;
+mod trace;
 
-pub(crate) use file::{Config, LogFormat, ReplicaConfig, ServiceConfig, TlsConfig};
+pub(crate) use file::{Config, LogFormat, ReplicaConfig, ServiceConfig, TlsConfig, TraceConfig};
 pub(crate) use located::{ConfigError, ConfigErrors};
+pub(crate) use trace::{Collector, collector};
 
 use std::path::{Path, PathBuf};
 

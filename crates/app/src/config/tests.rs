@@ -59,6 +59,18 @@ fn each_error_names_file_line_key_and_remedy() {
             "/no/cert: certificate cannot be read",
         ),
         (String::new(), "service: no service is configured"),
+        (
+            GOOD.replace("[gateway]", "[trace]\notlp = \"collector:4318\"\n[gateway]"),
+            "e.toml:3:1: trace.otlp: `collector:4318` is no collector's URL; try",
+        ),
+        (
+            GOOD.replace("[gateway]", "[trace]\nsample = 2.0\n[gateway]"),
+            "e.toml:3:1: trace.sample: a share is from 0 to 1",
+        ),
+        (
+            GOOD.replace("[gateway]", "[trace]\nheaders = { a = \"/no/file\" }\n[gateway]"),
+            "trace.headers: /no/file: cannot be read",
+        ),
     ];
     for (text, expected) in table {
         let got = errors(&text);

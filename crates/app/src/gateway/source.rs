@@ -121,6 +121,7 @@ impl Source for GatewaySource {
             rejected: shared.rejected.load(Relaxed),
             signals_dropped: shared.signals_dropped.load(Relaxed),
             access_lines_lost: shared.access.as_ref().map_or(0, |log| log.lost()),
+            spans_lost: shared.trace.as_ref().map_or(0, |tracer| tracer.lost()),
             config_generation: self.state.generation.load(Relaxed),
             reload_error: refusal,
         }

@@ -349,7 +349,8 @@ impl Keeper {
         // What only a new process can take over is handed over to one.
         let in_place = config.gateway == self.config.gateway
             && config.admin == self.config.admin
-            && config.log == self.config.log;
+            && config.log == self.config.log
+            && config.trace == self.config.trace;
         let before = std::mem::replace(&mut self.config, config);
         if let Err(error) = self.apply_instances() {
             self.config = before;

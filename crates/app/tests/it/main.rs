@@ -6,3 +6,4 @@
 mod faults;
 mod processes;
 mod support;
+mod trace;
