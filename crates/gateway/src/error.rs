@@ -21,6 +21,11 @@ pub(crate) enum Refusal {
     /// No model was named.
     #[error("You must provide a `model` parameter. Models served here: {0}")]
     ModelMissing(String),
+    /// No model was named in the part of a large body that is looked at.
+    #[error(
+        "The first {0} bytes of this large request name no `model`: put `model` before `messages`"
+    )]
+    ModelLate(usize),
     /// `model` has the wrong type.
     #[error("`model` must be a string")]
     ModelType,
@@ -87,7 +92,9 @@ impl Refusal {
         match self {
             Self::BadJson(_) => (S::BAD_REQUEST, invalid, "invalid_json", None),
             Self::BadRequest(_) => (S::BAD_REQUEST, invalid, "bad_request", None),
-            Self::ModelMissing(_) => (S::BAD_REQUEST, invalid, "model_missing", Some("model")),
+            Self::ModelMissing(_) | Self::ModelLate(_) => {
+                (S::BAD_REQUEST, invalid, "model_missing", Some("model"))
+            }
             Self::ModelType => (S::BAD_REQUEST, invalid, "invalid_type", Some("model")),
             Self::ModelUnknown { .. } => (S::NOT_FOUND, invalid, "model_not_found", Some("model")),
             Self::NoRoute(_) => (S::NOT_FOUND, invalid, "not_found", None),

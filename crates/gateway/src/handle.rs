@@ -350,7 +350,11 @@ fn by_model(
         let model = head::model_in_multipart(bytes)
             .map(str::to_owned)
             .or_else(|| head::model_in_prefix(bytes));
-        let entry = choose(table, fixed, model.as_deref())?;
+        let entry = choose(table, fixed, model.as_deref()).map_err(|refusal| match refusal {
+            // Many clients write `messages` first: they name a model, out of sight.
+            Refusal::ModelMissing(_) if body.rest.is_some() => Refusal::ModelLate(bytes.len()),
+            other => other,
+        })?;
         return Ok(Routed::plain(entry, head, false));
     }
     let read = head::read(bytes).map_err(|bad| match bad {

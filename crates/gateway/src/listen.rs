@@ -136,8 +136,7 @@ fn builder(worker: &Worker) -> auto::Builder<LocalExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes.max(8192))
-        .max_headers(limits.headers)
-        .pipeline_flush(true);
+        .max_headers(limits.headers);
     builder
         .http2()
         .timer(TokioTimer::new())

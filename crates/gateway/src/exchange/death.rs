@@ -14,9 +14,12 @@ use crate::worker::Worker;
 use evenkeel_domain::{Gate, Incarnation, Replica, clock};
 use smallvec::SmallVec;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 /// Deaths after which a request runs apart from other suspects.
 const APART: usize = 2;
+/// How long it waits before that.
+const PAUSE: Duration = Duration::from_millis(300);
 /// Deaths after which it is refused.
 const REFUSED: usize = 3;
 
@@ -37,17 +40,24 @@ impl Deaths {
         Err(Refusal::QueryOfDeath(REFUSED))
     }
 
-    /// Takes note of a failed attempt.
-    pub(super) fn note(
+    /// Takes note of a failed attempt. Gives how long to wait before the next one: when
+    /// several replicas are ended at once by somebody, the request is in flight at two
+    /// deaths within milliseconds and has caused neither. A pause tells the two apart.
+    pub(super) fn note(&mut self, failed: &Failed) -> Option<Duration> {
+        if !failed.may_be_death() {
+            return None;
+        }
+        self.suspected.push(failed.replica);
+        (self.suspected.len() >= APART).then_some(PAUSE)
+    }
+
+    /// Judges what was noted, after the pause.
+    pub(super) fn judge(
         &mut self,
-        failed: &Failed,
         worker: &Worker,
         entry: &Entry,
         template: &Template,
     ) -> Result<(), Refusal> {
-        if failed.may_be_death() {
-            self.suspected.push(failed.replica);
-        }
         if self.suspected.len() < APART {
             return Ok(());
         }

@@ -139,9 +139,6 @@ impl<'a> Exchange<'a> {
         if !may_repeat || !self.template.can_send() {
             return Some(Give::Answer(Refusal::NotRepeatable(outcome)));
         }
-        if let Err(refusal) = self.deaths.note(failed, self.worker, self.entry, self.template) {
-            return Some(Give::Refusal(refusal));
-        }
         if outcome.is_hard() {
             self.entry.service.pool.counts.resends.fetch_add(1, Relaxed);
             return None;

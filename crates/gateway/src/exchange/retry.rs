@@ -38,12 +38,13 @@ impl Drop for RetryPermit {
 impl Exchange<'_> {
     /// Waits as long as the last failure asks for.
     pub(super) async fn before_next(&mut self, failed: &Failed) -> Result<(), Refusal> {
+        let after_death = self.deaths.note(failed);
         let again = self.all_tried();
         if again {
             self.rounds += 1;
             self.tried.borrow_mut().clear();
         }
-        let pause = self.pause(failed, again);
+        let pause = self.pause(failed, again).max(after_death.unwrap_or_default());
         let now = self.now();
         if pause >= self.left(now) {
             return Err(self.expired());
@@ -51,6 +52,7 @@ impl Exchange<'_> {
         if !pause.is_zero() {
             sleep(pause).await;
         }
+        self.deaths.judge(self.worker, self.entry, self.template)?;
         if failed.outcome.is_hard() {
             return Ok(());
         }

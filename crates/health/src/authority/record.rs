@@ -23,6 +23,8 @@ pub(super) struct Record {
     /// Isolations by statistics in a row, and the end of the current one.
     isolations: u32,
     until: Option<Instant>,
+    /// Whether definite evidence stood at the last look.
+    certain: bool,
     /// When slow start began; `None` before the replica ever took traffic.
     ramp_from: Option<Instant>,
     joined: Instant,
@@ -47,6 +49,7 @@ impl Record {
             proven: false,
             isolations: 0,
             until: None,
+            certain: false,
             ramp_from: None,
             joined: now,
         }
@@ -125,8 +128,13 @@ impl Record {
         now: Instant,
     ) -> Option<Change> {
         self.end_of_time(now);
-        let verdicts: Vec<_> = self.detectors.iter().map(|d| (d.name(), d.verdict(now))).collect();
-        let weight = fusion::weigh(&verdicts);
+        let mut weight = self.weigh(now);
+        let certain = matches!(weight, Weight::Certain(_));
+        if std::mem::replace(&mut self.certain, certain) && !certain {
+            // It is back from the dead: what failed while it was gone says nothing of it now.
+            self.reset_detectors(now);
+            weight = self.weigh(now);
+        }
         let from = self.replica.live.health();
         let gate_before = self.replica.live.gate();
         let (to, definite, why) = match order {
@@ -149,13 +157,22 @@ impl Record {
         Some(Change { from, to, why, opens: gate < gate_before })
     }
 
+    fn weigh(&self, now: Instant) -> Weight {
+        let verdicts: Vec<_> = self.detectors.iter().map(|d| (d.name(), d.verdict(now))).collect();
+        fusion::weigh(&verdicts)
+    }
+
+    fn reset_detectors(&mut self, now: Instant) {
+        for detector in &mut self.detectors {
+            detector.reset(now);
+        }
+    }
+
     /// When the time of an isolation is over its evidence is, too: only new faults speak.
     fn end_of_time(&mut self, now: Instant) {
         if self.until.is_some_and(|until| now >= until) {
             self.until = None;
-            for detector in &mut self.detectors {
-                detector.reset(now);
-            }
+            self.reset_detectors(now);
         }
     }
 
@@ -199,9 +216,7 @@ impl Record {
             }
         }
         if from == Health::Isolated && to != Health::Isolated {
-            for detector in &mut self.detectors {
-                detector.reset(now);
-            }
+            self.reset_detectors(now);
             self.until = None;
             self.ramp_from = None;
         }

@@ -98,6 +98,19 @@ fn a_refusal_isolates_at_once_and_an_answer_ends_it() {
 }
 
 #[test]
+fn what_failed_while_it_was_gone_is_forgotten_when_it_is_back() {
+    let mut r = record();
+    r.observe(&signal(0, PROBE_OK));
+    r.judge(true, None, at(0));
+    for ms in 10..60 {
+        r.observe(&signal(ms, if ms % 2 == 0 { RESET } else { REFUSED }));
+        r.judge(true, None, at(ms));
+    }
+    assert_eq!(r.replica.live.health(), Health::Isolated);
+    play(&mut r, &[(2000, Some(PROBE_OK), Health::Probation)]);
+}
+
+#[test]
 fn a_reset_is_a_suspicion_that_a_probe_clears() {
     play(
         &mut record(),
