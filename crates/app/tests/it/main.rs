@@ -5,5 +5,6 @@
 
 mod faults;
 mod processes;
+mod requests;
 mod support;
 mod trace;

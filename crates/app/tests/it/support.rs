@@ -387,13 +387,6 @@ impl Wire {
         Ok((size > 0).then_some(chunk))
     }
 
-    /// Whether the other side closes, with nothing more to say.
-    pub(crate) async fn closed(&mut self) -> bool {
-        self.more()
-            .await
-            .is_err_and(|why| why.starts_with("closed after \"\"") || why.contains("reset"))
-    }
-
     /// One GET on a connection of its own.
     pub(crate) async fn get(address: &str, path: &str) -> Result<Answer, String> {
         let asking = async {
@@ -447,4 +440,13 @@ pub(crate) fn chat(prompt: &str, tokens: u32, stream: bool) -> String {
 pub(crate) async fn ask(address: &str, headers: &str, body: &str) -> Answer {
     let request = post("/v1/chat/completions", headers, body);
     raw(address, request).await.unwrap_or_else(|e| panic!("{address}: {e}"))
+}
+
+/// The built-in model at a place of the test's choice.
+pub(crate) async fn model_at(address: &str) -> Model {
+    let dir = tempdir();
+    let options = vec!["--model".to_owned(), "test".to_owned()];
+    let mut process = launch(address, &options, dir.path());
+    process.wait_for_line("http://", SOON).await.expect("the model serves");
+    Model { process, address: address.to_owned(), options, dir }
 }
