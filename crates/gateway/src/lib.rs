@@ -15,6 +15,9 @@ mod body;
 mod cors;
 mod error;
 mod exchange;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod headers;
 mod listen;

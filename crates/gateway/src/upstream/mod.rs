@@ -7,7 +7,7 @@
 //! ```
 //! HTTP/2 has one connection per replica and worker, shared by all requests.
 
-mod codec;
+pub(crate) mod codec;
 mod h1;
 mod h2;
 
