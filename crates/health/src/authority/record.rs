@@ -133,6 +133,7 @@ impl Record {
         if std::mem::replace(&mut self.certain, certain) && !certain {
             // It is back from the dead: what failed while it was gone says nothing of it now.
             self.reset_detectors(now);
+            self.until = None;
             weight = self.weigh(now);
         }
         let from = self.replica.live.health();
