@@ -49,9 +49,6 @@ impl Override {
             Order::Drain => "drained",
             Order::Isolate => "isolated",
         };
-        match self.until_unix_ms {
-            None => format!("{verb} by {}", self.owner),
-            Some(until) => format!("{verb} by {} until unix {}", self.owner, until / 1000),
-        }
+        format!("{verb} by {}", self.owner)
     }
 }
