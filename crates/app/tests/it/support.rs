@@ -64,9 +64,15 @@ impl Up {
 
     /// The same in a directory that may hold an earlier one's state.
     pub(crate) async fn within(dir: TempDir, gateway: &str, services: &str) -> Self {
-        let file = write_config(dir.path(), gateway, services);
+        write_config(dir.path(), gateway, services);
+        Self::from(dir, gateway).await
+    }
+
+    /// With the `evenkeel.toml` of a directory.
+    pub(crate) async fn from(dir: TempDir, gateway: &str) -> Self {
         let mut command = std::process::Command::new(EVENKEEL);
-        command.args(["up", "-c"]).arg(&file).env_remove("EVENKEEL_LOG");
+        command.args(["up", "-c"]).arg(dir.path().join("evenkeel.toml"));
+        command.env_remove("EVENKEEL_LOG").env("XDG_STATE_HOME", dir.path());
         let mut process = Process::start("evenkeel", &mut command, dir.path());
         let line = process.wait_for_line(" serving ", SOON).await.expect("it serves");
         let field = |name: &str| {
@@ -154,8 +160,7 @@ fn pid(value: &Value) -> Option<u32> {
     value.as_u64().and_then(|pid| u32::try_from(pid).ok())
 }
 
-fn write_config(dir: &Path, gateway: &str, services: &str) -> PathBuf {
-    let file = dir.join("evenkeel.toml");
+fn write_config(dir: &Path, gateway: &str, services: &str) {
     let text = format!(
         "state_dir = \"{}/state\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[gateway]\nlisten = \
          \"127.0.0.1:0\"\n{gateway}\n{services}",
@@ -164,8 +169,8 @@ fn write_config(dir: &Path, gateway: &str, services: &str) -> PathBuf {
     // Whole or not at all: the file is watched.
     let new = dir.join("evenkeel.toml.new");
     std::fs::write(&new, text).expect("the configuration can be written");
-    std::fs::rename(new, &file).expect("the configuration can be replaced");
-    file
+    let file = dir.join("evenkeel.toml");
+    std::fs::rename(new, file).expect("the configuration can be replaced");
 }
 
 /// A service for any model in front of these URLs; `settings` are lines of its table.
