@@ -4,6 +4,7 @@
 //! it. Nothing sleeps for a state that can be asked for: see [`support::until`].
 
 mod faults;
+mod foreign;
 mod operate;
 mod processes;
 mod requests;

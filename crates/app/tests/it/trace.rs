@@ -1,7 +1,7 @@
 //! Traces: who is told which span, and what a collector hears of it.
 
 use crate::support::{Up, alive, ask, chat, service, until, until_so};
-use evenkeel_testkit::{Behaviour, Replica};
+use evenkeel_testkit::{Behaviour, Replica, tempdir};
 use serde_json::{Map, Value};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -49,7 +49,14 @@ async fn a_request_and_its_attempts_reach_the_collector() {
     // The first export is turned away and comes again.
     collector.script([Behaviour::Status { status: 503, retry_after: None }]);
     let replicas = [Replica::start(Behaviour::Good).await, Replica::start(Behaviour::Good).await];
-    let up = traced(&collector.url(), "sample = 0.0\nservice_name = \"front\"", &replicas).await;
+    let dir = tempdir();
+    let key = dir.path().join("key");
+    std::fs::write(&key, "Bearer of spans\n").expect("a secret can be written");
+    let settings = format!(
+        "sample = 0.0\nservice_name = \"front\"\nheaders = {{ authorization = \"{}\" }}",
+        key.display()
+    );
+    let up = traced(&collector.url(), &settings, &replicas).await;
     for replica in &replicas {
         replica.script([Behaviour::Status { status: 500, retry_after: None }]);
     }
@@ -65,6 +72,7 @@ async fn a_request_and_its_attempts_reach_the_collector() {
     let requests = collector.requests();
     assert_eq!(requests[0].body, requests[1].body, "a refused export is sent again as it was");
     assert_eq!(requests[1].path, "/v1/traces");
+    assert_eq!(requests[1].headers["authorization"], "Bearer of spans");
     let spans = flat(&requests[1].body);
     let (attempts, whole): (Vec<_>, Vec<_>) = spans.iter().partition(|s| s["kind"] == 3);
     let [whole] = whole[..] else { panic!("one span for the request: {spans:?}") };
@@ -157,4 +165,18 @@ async fn without_a_collector_fields_pass_untouched() {
     let headers = "traceparent: 00-anything\r\ntracestate: a=1\r\n";
     assert_eq!(ask(&up.clients, headers, &chat("a", 2, false)).await.status, 200);
     assert_eq!(told(&replicas[0]), ["00", "anything"]);
+}
+
+#[tokio::test]
+async fn a_collector_that_comes_later_is_taken_over() {
+    let collector = Replica::start(Behaviour::Good).await;
+    let replicas = [Replica::start(Behaviour::Good).await];
+    let services = service("", &[replicas[0].url()]);
+    let up = Up::start(&services).await.ready().await;
+    up.rewrite(&format!("[trace]\notlp = \"{}\"\nsample = 1.0\n{services}", collector.url()));
+    until("a new gateway records", || async {
+        assert_eq!(ask(&up.clients, "", &chat("a", 2, false)).await.status, 200);
+        (!spans(&collector).is_empty()).then_some(())
+    })
+    .await;
 }
