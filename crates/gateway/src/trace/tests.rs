@@ -152,3 +152,44 @@ fn a_client_cannot_fill_a_span() {
     let Work::Request(span) = spans.try_recv().unwrap().work else { panic!("a request") };
     assert_eq!((span.path.len(), span.model.map(|m| m.len())), (512, Some(512)));
 }
+
+#[test]
+fn each_replica_is_told_its_own_attempt_in_either_protocol() {
+    use crate::body::UpBody;
+    use crate::template::{Template, TemplateBody};
+    let (tracer, _spans) = tracer(0.0);
+    let mut request = request(Some(SAMPLED));
+    let trace = begin(&tracer, &mut request).unwrap();
+    let (a, b) = (replica(1), replica(2));
+    let _attempts = [trace.attempt(&a, clock::now()), trace.attempt(&b, clock::now())];
+    let template = Template {
+        method: Method::POST,
+        uri: "/v1/embeddings".parse().unwrap(),
+        headers: request.headers().clone(),
+        body: TemplateBody::Whole(bytes::Bytes::new(), None),
+        model: None,
+        repeatable: true,
+        grpc: false,
+        needs_h2: false,
+        head_only: false,
+        expects_content: false,
+        commits_at_head: false,
+        shape: crate::error::Shape::OpenAi,
+        connect: std::time::Duration::ZERO,
+        idle: std::time::Duration::ZERO,
+        deadline: clock::now(),
+        trace: Some(trace.clone()),
+    };
+    for replica in [&a, &b] {
+        let told = trace.parent_for(replica.id.key);
+        let h1 = template.encode_h1(&replica.id, &UpBody::Full(None));
+        let h1 = String::from_utf8(h1).unwrap();
+        let line = format!("traceparent: {}\r\n", std::str::from_utf8(&told).unwrap());
+        assert_eq!(h1.matches("traceparent").count(), 1, "{h1}");
+        assert!(h1.contains(&line), "{h1}");
+        let h2 = template.build_h2(&replica.id).unwrap();
+        assert_eq!(h2.headers()[TRACEPARENT].as_bytes(), told);
+        assert_eq!(h2.headers().get_all(TRACEPARENT).iter().count(), 1);
+    }
+    assert_ne!(trace.parent_for(1), trace.parent_for(2));
+}
