@@ -63,6 +63,10 @@ listen = "127.0.0.1:8080"        # where clients connect; "0.0.0.0:8080" for oth
 [admin]
 listen = "127.0.0.1:9900"        # status, metrics; anything but loopback needs a token and TLS
 
+# [trace]
+# otlp = "http://127.0.0.1:4318" # spans of requests, for an OpenTelemetry collector
+# sample = 0.01                  # share of those that no client records already
+
 [[service]]
 name = "chat"
 models = [{model}]                   # the request's "model"; "*" for any
