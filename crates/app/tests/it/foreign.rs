@@ -152,7 +152,7 @@ async fn foreign_nginx_serves_files() {
     command.arg("-p").arg(&at).arg("-c").arg(&file);
     let nginx = Process::start("nginx", &mut command, dir.path());
     let up = Up::start(&format!(
-        "[[service]]\nname = \"files\"\nprotocol = \"http\"\n[[service.route]]\npath = \
+        "[[service]]\nname = \"files\"\nprotocol = \"http\"\nprobe = {{ interval = \"300ms\" }}\n[[service.route]]\npath = \
          \"/\"\n[[service.replica]]\nurl = \"http://127.0.0.1:{port}\"\n"
     ))
     .await
