@@ -56,8 +56,10 @@ async fn send(oracle: Oracle, mut stopped: tokio::sync::watch::Receiver<bool>) -
         }
         let oracle = oracle.clone();
         let prompt = format!("prompt {}", number % PROMPTS);
+        // Every third as a stream: before its first token it is as safe as a whole answer.
+        let stream = number % 3 == 0;
         number += 1;
-        under_way.spawn(async move { oracle.ask(&prompt, TOKENS, false).await });
+        under_way.spawn(async move { oracle.ask(&prompt, TOKENS, stream).await });
     }
     under_way.join_all().await
 }

@@ -92,6 +92,96 @@ async fn malformed_requests_are_refused_and_harm_nobody() {
 }
 
 #[tokio::test]
+async fn no_request_hides_in_another() {
+    let replica = Replica::start(Behaviour::Good).await;
+    let up = Up::start(&service("", &[replica.url()])).await.ready().await;
+    let hidden = post(PATH, "x-hidden: 1\r\n", &chat("hidden", 1, false));
+    let length = hidden.len();
+    let start = format!("POST {PATH} HTTP/1.1\r\nhost: test\r\n");
+    let chunked = "transfer-encoding: chunked\r\n";
+    // Each is read in one way by some servers and in another way by others.
+    let table = [
+        ("length with a sign", format!("{start}content-length: +{length}\r\n\r\n{hidden}")),
+        ("length with a list", format!("{start}content-length: 0, {length}\r\n\r\n{hidden}")),
+        ("length in hex", format!("{start}content-length: 0x0\r\n\r\n{hidden}")),
+        (
+            "lengths that differ",
+            format!("{start}content-length: 0\r\ncontent-length: {length}\r\n\r\n{hidden}"),
+        ),
+        (
+            "chunks by another name",
+            format!("{start}transfer-encoding: xchunked\r\n\r\n0\r\n\r\n{hidden}"),
+        ),
+        (
+            "chunks not last",
+            format!("{start}transfer-encoding: chunked, gzip\r\n\r\n0\r\n\r\n{hidden}"),
+        ),
+        (
+            "chunks and no chunks",
+            format!("{start}{chunked}transfer-encoding: identity\r\n\r\n0\r\n\r\n{hidden}"),
+        ),
+        ("space before the colon", format!("{start}content-length : {length}\r\n\r\n{hidden}")),
+        ("a folded line", format!("{start}x: 1\r\n content-length: {length}\r\n\r\n{hidden}")),
+        ("a NUL", format!("{start}x: \0\r\ncontent-length: 0\r\n\r\n{hidden}")),
+        ("a chunk of minus one", format!("{start}{chunked}\r\n-1\r\n{hidden}")),
+        ("a chunk beyond 64 bits", format!("{start}{chunked}\r\n10000000000000000\r\n{hidden}")),
+        (
+            "chunks in HTTP/1.0",
+            format!("POST {PATH} HTTP/1.0\r\nhost: test\r\n{chunked}\r\n0\r\n\r\n{hidden}"),
+        ),
+    ];
+    for (what, request) in table {
+        let mut wire = Wire::open(&up.clients).await;
+        wire.send(request).await;
+        let status = wire.answer().await.map_or(0, |answer| answer.status);
+        assert!(status == 0 || (400..500).contains(&status), "{what}: {status}");
+        assert!(wire.answer().await.is_err(), "{what}: a second answer");
+    }
+    let seen = replica.requests();
+    assert!(seen.is_empty(), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_who_is_still_sending() {
+    let replica = Replica::start(Behaviour::Good).await;
+    let bounds = "max_body = 65536\nmax_replay = 65536";
+    let up = Up::start(&two_services(bounds, &replica)).await.ready().await;
+    for _ in 0..10 {
+        let mut wire = Wire::open(&up.clients).await;
+        let large = chat(&padding(4 << 20), 4, false);
+        wire.send(post(PATH, "", &large)).await;
+        let got = wire.answer().await;
+        assert_eq!(got.map(|a| a.status), Ok(413));
+    }
+    // Who asks first is told before it sends.
+    let mut wire = Wire::open(&up.clients).await;
+    wire.send(format!(
+        "POST {PATH} HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: \
+         99999999999\r\n\r\n"
+    ))
+    .await;
+    assert_eq!(wire.answer().await.map(|a| a.status), Ok(413));
+}
+
+#[tokio::test]
+async fn requests_in_a_row_are_answered_in_order() {
+    let replica = Replica::start(Behaviour::Good).await;
+    let up = Up::start(&service("", &[replica.url()])).await.ready().await;
+    let mut wire = Wire::open(&up.clients).await;
+    let all: String = (1..=20)
+        .map(|n| {
+            post(PATH, &format!("x-request-id: n{n}\r\n"), &chat(&format!("p{n}"), n, n % 2 == 0))
+        })
+        .collect();
+    wire.send(all).await;
+    for n in 1..=20 {
+        let got = wire.answer().await.expect("an answer each");
+        assert_eq!(got.header("x-request-id"), Some(format!("n{n}").as_str()));
+        assert_eq!(got.status, 200);
+    }
+}
+
+#[tokio::test]
 async fn slow_and_broken_clients_are_let_go() {
     let replica = Replica::start(Behaviour::Good).await;
     let up = Up::with("[gateway.limits]\nheader_time = \"700ms\"\n", &two_services("", &replica))
