@@ -105,7 +105,7 @@ def ready(binary, proxy):
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:
-            if load(binary, proxy.port, "-n", "4", "-c", "1")["totals"]["ok"] == 4:
+            if load(binary, proxy.port, "-n", "4", "-c", "1", "--max-tokens", "1")["totals"]["ok"] == 4:
                 return
         except (RuntimeError, json.JSONDecodeError):
             pass
@@ -210,7 +210,7 @@ class Bench:
                 start[c.name] = [before / 1e6]
                 command = [
                     self.binary, "load", f"http://127.0.0.1:{proxy.port}", "--json",
-                    "-c", "8000", "-s", "--max-tokens", "25", "-n", "8000", "--timeout", "90s",
+                    "-c", "8000", "-s", "--max-tokens", "12", "-n", "8000", "--timeout", "90s",
                 ]  # fmt: skip
                 loader = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
                 most = 0

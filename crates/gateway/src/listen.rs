@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// How long a TLS handshake may take.
@@ -41,7 +41,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Listener) -> io::Result<
     let tls = listener.tls.map(TlsAcceptor::from);
     let mut draining = worker.shared.draining.subscribe();
     // Each connection's task holds one sender; when all are gone the worker has drained.
-    let (alive, mut all_done) = tokio::sync::mpsc::channel::<()>(1);
+    let (alive, mut all_done) = mpsc::channel::<()>(1);
     loop {
         let room =
             worker.shared.connections.load(Relaxed) < worker.shared.settings.limits.connections;
@@ -51,12 +51,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Listener) -> io::Result<
             accepted = socket.accept(), if room => match accepted {
                 Ok((stream, peer)) => {
                     worker.shared.connections.fetch_add(1, Relaxed);
-                    let client = connection(worker.clone(), stream, peer, tls.clone());
-                    let alive = alive.clone();
-                    tokio::task::spawn_local(async move {
-                        client.await;
-                        drop(alive);
-                    });
+                    let counted = Counted { worker: worker.clone(), _alive: alive.clone() };
+                    spawn_connection(counted, stream, peer, tls.as_ref());
                 }
                 Err(error) => {
                     // Out of descriptors: those who are here go on, the rest wait.
@@ -74,38 +70,52 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Listener) -> io::Result<
 }
 
 /// Counts a connection out, however it ends.
-struct Counted(Rc<Worker>);
+struct Counted {
+    worker: Rc<Worker>,
+    _alive: mpsc::Sender<()>,
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.shared.connections.fetch_sub(1, Relaxed);
+        self.worker.shared.connections.fetch_sub(1, Relaxed);
     }
 }
 
-async fn connection(
-    worker: Rc<Worker>,
+/// Starts a connection's task. Plain and TLS connections are different tasks: thousands of
+/// the former must not be as large as the latter.
+fn spawn_connection(
+    counted: Counted,
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<&TlsAcceptor>,
 ) {
-    let _counted = Counted(worker.clone());
     let _ = stream.set_nodelay(true);
     match tls {
-        None => http(&worker, stream, peer, false).await,
-        Some(acceptor) => match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => http(&worker, stream, peer, true).await,
-            Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
-            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-        },
+        None => {
+            tokio::task::spawn_local(http(counted, stream, peer, false));
+        }
+        Some(acceptor) => {
+            let accepting = acceptor.accept(stream);
+            tokio::task::spawn_local(async move {
+                match tokio::time::timeout(HANDSHAKE, accepting).await {
+                    Ok(Ok(stream)) => http(counted, stream, peer, true).await,
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+                    Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+                }
+            });
+        }
     }
 }
 
-async fn http<S>(worker: &Rc<Worker>, stream: S, peer: SocketAddr, tls: bool)
+async fn http<S>(counted: Counted, stream: S, peer: SocketAddr, tls: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let worker = &counted.worker;
     let client = Rc::new(ClientInfo::new(peer, tls));
-    let service = service_fn(|request| handle::handle(worker.clone(), client.clone(), request));
+    // Boxed: what a request needs until its commit is freed then, not with the connection.
+    let service =
+        service_fn(|request| Box::pin(handle::handle(worker.clone(), client.clone(), request)));
     let builder = builder(worker);
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));

@@ -7,6 +7,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Version, response};
+use smallvec::SmallVec;
+use std::mem::MaybeUninit;
 
 /// Header fields of one answer at most.
 const HEADERS_MAX: usize = 128;
@@ -44,9 +46,11 @@ pub(crate) struct Head {
 
 /// Takes an answer's head from the front of `buffer` once it is there whole.
 pub(crate) fn head(buffer: &mut BytesMut, asked: &Method) -> Result<Option<Head>, BadAnswer> {
-    let mut fields = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let length = match parsed.parse(buffer) {
+    // Not initialised: zeroing room for 128 fields would cost more than parsing ten.
+    let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let parser = httparse::ParserConfig::default();
+    let length = match parser.parse_response_with_uninit_headers(&mut parsed, buffer, &mut fields) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) if buffer.len() > HEAD_MAX => {
             return Err(BadAnswer("the answer's head is too large"));
@@ -63,17 +67,16 @@ pub(crate) fn head(buffer: &mut BytesMut, asked: &Method) -> Result<Option<Head>
     parts.version = if http11 { Version::HTTP_11 } else { Version::HTTP_10 };
     // Places of the fields in the head, to share its bytes with the values.
     let base = buffer.as_ptr() as usize;
-    let mut places = [(0usize, 0usize); HEADERS_MAX];
-    let mut names: smallvec::SmallVec<[HeaderName; 16]> = smallvec::SmallVec::new();
-    for (field, place) in parsed.headers.iter().zip(&mut places) {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        names.push(name.map_err(|_| BadAnswer("the answer has an invalid header name"))?);
+    let mut places: SmallVec<[(HeaderName, usize, usize); 12]> = SmallVec::new();
+    for field in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| BadAnswer("the answer has an invalid header name"))?;
         let start = (field.value.as_ptr() as usize).saturating_sub(base);
-        *place = (start, start + field.value.len());
+        places.push((name, start, start + field.value.len()));
     }
     let raw = buffer.split_to(length).freeze();
-    parts.headers.reserve(names.len() + 2);
-    for (name, (start, end)) in names.into_iter().zip(places) {
+    parts.headers.reserve(places.len() + 2);
+    for (name, start, end) in places {
         let value = HeaderValue::from_maybe_shared(raw.slice(start..end))
             .map_err(|_| BadAnswer("the answer has an invalid header value"))?;
         parts.headers.append(name, value);

@@ -18,8 +18,10 @@ use std::rc::Weak;
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
-/// Room made for one read: a head and some events; large bodies fill it again and again.
-const READ: usize = 8 << 10;
+/// Room made for a read at first: a head and some events. Thousands of streams wait with it.
+const READ_MIN: usize = 2 << 10;
+/// … and at most: each read that fills its room doubles the next one's.
+const READ_MAX: usize = 64 << 10;
 /// Bodies up to this size are sent in one piece with their head.
 const JOINED_MAX: usize = 16 << 10;
 
@@ -27,6 +29,7 @@ const JOINED_MAX: usize = 16 << 10;
 pub(super) struct H1 {
     io: Box<dyn Io>,
     read: BytesMut,
+    room: usize,
 }
 
 /// What is still to be written of a request.
@@ -38,7 +41,7 @@ struct Outgoing {
 
 impl H1 {
     pub(super) fn new(io: Box<dyn Io>) -> Self {
-        Self { io, read: BytesMut::new() }
+        Self { io, read: BytesMut::new(), room: READ_MIN }
     }
 
     /// Whether the other side has neither closed it nor said anything unasked.
@@ -106,9 +109,15 @@ impl H1 {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(READ);
+        self.read.reserve(self.room);
+        let room = self.read.capacity() - self.read.len();
         // Keeps no state between polls, so it can be made anew for each.
-        pin!(self.io.read_buf(&mut self.read)).poll(cx)
+        let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx));
+        if let Ok(n) = read {
+            let next = if n >= room { self.room * 2 } else { self.room / 2 };
+            self.room = next.clamp(READ_MIN, READ_MAX);
+        }
+        Poll::Ready(read)
     }
 }
 
