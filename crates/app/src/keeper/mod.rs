@@ -20,7 +20,7 @@ use evenkeel_supervisor::{
 use sd_notify::NotifyState;
 pub(crate) use sockets::SocketError;
 use sockets::Sockets;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -107,6 +107,8 @@ struct Keeper {
     last_alive: Instant,
     announced: bool,
     stopping: bool,
+    /// Replicas that run with settings of before, each with the start that does.
+    outdated: BTreeMap<String, u64>,
     /// A text that was refused is not tried again until it changes.
     seen_text: String,
 }
@@ -128,6 +130,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
     )
     .map_err(|e| KeeperError::Supervisor(e.to_string()))?;
     let mut keeper = Keeper {
+        outdated: BTreeMap::new(),
         seen_text: options.text.clone(),
         options,
         config,
@@ -181,9 +184,25 @@ enum Flow {
 }
 
 impl Keeper {
-    fn apply_instances(&self) -> Result<(), String> {
+    /// What is ready is not restarted here: the gateway does that in turn, since a change
+    /// of all replicas at once would be an outage.
+    fn apply_instances(&mut self) -> Result<(), String> {
         let specs = self.config.service.iter().flat_map(replicas::instances).collect();
-        self.supervisor.apply(specs).map_err(|e| e.to_string())
+        let outdated = self.supervisor.apply_in_turn(specs).map_err(|e| e.to_string())?;
+        self.outdated.extend(outdated);
+        Ok(())
+    }
+
+    /// Has the gateway restart what is still outdated.
+    fn renew(&mut self) {
+        let now = self.supervisor.statuses();
+        self.outdated
+            .retain(|name, start| now.iter().any(|s| s.name == *name && s.incarnation == *start));
+        let ready = self.current.as_ref().filter(|g| g.ready);
+        if let Some(gateway) = ready.filter(|_| !self.outdated.is_empty()) {
+            let outdated = self.outdated.iter().map(|(name, start)| (name.clone(), *start));
+            gateway.tell(ToGateway::Renew { outdated: outdated.collect() });
+        }
     }
 
     fn config_message(&self) -> ToGateway {
@@ -248,6 +267,7 @@ impl Keeper {
         for old in &self.old {
             old.tell(ToGateway::Drain { replaced: true });
         }
+        self.renew();
         if !std::mem::replace(&mut self.announced, true) {
             (self.options.announce)(&Announcement {
                 clients: self.sockets.client_addresses(),
@@ -361,6 +381,7 @@ impl Keeper {
         tracing::info!(generation = self.generation, in_place, "configuration reloaded");
         if in_place {
             self.tell_all(&self.config_message());
+            self.renew();
         } else if let Err(error) = self.start_gateway(None) {
             tracing::error!(%error, "cannot start a gateway for the new configuration");
         }
