@@ -63,6 +63,12 @@ pub(crate) enum ToGateway {
     },
     /// What runs on this node.
     Instances(Vec<InstanceStatus>),
+    /// Restart these in turn, each unless it has been started anew since: their settings
+    /// have changed.
+    Renew {
+        /// Names, each with the start that is outdated.
+        outdated: Vec<(String, u64)>,
+    },
     /// Stop accepting, finish what runs, exit.
     Drain {
         /// Whether another gateway has taken over: it answers operators, too, on the same

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evenkeel_domain::orchestrator::{
-    InstanceSpec, InstanceStatus, Orchestrator, OrchestratorError, OrchestratorFuture,
+    InstanceSpec, InstanceStatus, Orchestrator, OrchestratorError, OrchestratorFuture, Phase,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -122,6 +122,20 @@ impl Supervisor {
     /// `Spec` for the first bad spec (then nothing has changed), `Unavailable` while
     /// shutting down.
     pub fn apply(&self, specs: Vec<InstanceSpec>) -> Result<()> {
+        self.place_all(specs, true).map(drop)
+    }
+
+    /// As [`Self::apply`], but what is ready goes on with its old spec until it is
+    /// restarted, so that a change of all instances is no outage. Gives each of those with
+    /// the start that is outdated.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn apply_in_turn(&self, specs: Vec<InstanceSpec>) -> Result<Vec<(String, u64)>> {
+        self.place_all(specs, false)
+    }
+
+    fn place_all(&self, specs: Vec<InstanceSpec>, at_once: bool) -> Result<Vec<(String, u64)>> {
         let fixed = check(&specs)?;
         let mut state = self.open()?;
         self.inner.shared.ports.set_fixed(fixed);
@@ -131,10 +145,8 @@ impl Supervisor {
                 entry.wish.send_modify(|wish| (wish.want, wish.grace) = (Want::Remove, None));
             }
         }
-        for spec in specs {
-            self.place(&mut state, spec);
-        }
-        Ok(())
+        let placed = specs.into_iter().map(|spec| self.place(&mut state, spec, at_once));
+        Ok(placed.collect::<Vec<_>>().into_iter().flatten().collect())
     }
 
     /// Starts a stopped instance; nothing if it runs.
@@ -261,20 +273,31 @@ impl Supervisor {
     }
 
     /// Starts a new instance, or tells an existing one its spec.
-    fn place(&self, state: &mut State, spec: InstanceSpec) {
+    /// Gives name and start of an instance that goes on with its old spec.
+    fn place(&self, state: &mut State, spec: InstanceSpec, at_once: bool) -> Option<(String, u64)> {
         let turn = state.turn();
         let spec = Arc::new(spec);
         if let Some(entry) = state.entries.get(&spec.name) {
+            let ready = self.inner.shared.board.get(&spec.name);
+            let ready = ready.filter(|s| !at_once && matches!(s.phase, Phase::Ready));
+            let mut outdated = None;
             entry.wish.send_modify(|wish| {
-                if wish.want == Want::Remove || wish.spec.needs_restart(&spec) {
-                    (wish.turn, wish.grace) = (turn, None);
+                let other = wish.spec.needs_restart(&spec);
+                match &ready {
+                    Some(status) if other && wish.want == Want::Run => {
+                        outdated = Some((spec.name.clone(), status.incarnation));
+                    }
+                    _ if other || wish.want == Want::Remove => {
+                        (wish.turn, wish.grace) = (turn, None);
+                    }
+                    _ => {}
                 }
                 if wish.want == Want::Remove {
                     wish.want = Want::Run;
                 }
                 wish.spec = spec;
             });
-            return;
+            return outdated;
         }
         let name = spec.name.clone();
         self.inner.shared.board.add(InstanceStatus::new(&name, &spec.service));
@@ -286,6 +309,7 @@ impl Supervisor {
         let retire = move |name: &str| weak.upgrade().is_none_or(|inner| inner.retire(name));
         let task = self.inner.runtime.spawn(instance.run(retire));
         state.entries.insert(name, Entry { wish, task });
+        None
     }
 }
 

@@ -1,6 +1,6 @@
 //! What operators order through the admin API.
 
-use super::overrides::Overrides;
+use super::overrides::{Overrides, RESTART};
 use super::source::GatewayState;
 use crate::link::ToKeeper;
 use evenkeel_admin::{Control, ControlError, ControlFuture};
@@ -93,7 +93,7 @@ impl GatewayControl {
     async fn restart_one(&self, replica: &Replica) -> Result<(), ControlError> {
         let name = &*replica.id.name;
         let before = replica.live.incarnation();
-        self.order(name, Order::Drain, "restart", Some(DRAIN + READY)).await?;
+        self.order(name, Order::Drain, RESTART, Some(DRAIN + READY)).await?;
         let drained = Instant::now() + DRAIN;
         while replica.live.in_flight() > 0 && Instant::now() < drained {
             sleep(LOOK).await;
@@ -123,19 +123,45 @@ impl GatewayControl {
         Ok(())
     }
 
-    fn restart_in_turn(&self, replicas: Vec<Arc<Replica>>) {
+    /// Restarts what has not been started anew since; see [`ToGateway::Renew`].
+    ///
+    /// [`ToGateway::Renew`]: crate::link::ToGateway::Renew
+    pub(super) fn renew(&self, outdated: Vec<(String, u64)>) {
+        let outdated = outdated.into_iter().filter_map(|(name, start)| {
+            // One that is gone needs no restart.
+            Some((self.replica(&name).ok()?, Some(start)))
+        });
+        self.restart_in_turn(outdated.collect());
+    }
+
+    /// Restarts replicas one after the other, each unless it has been started anew since
+    /// the start that is given.
+    fn restart_in_turn(&self, replicas: Vec<(Arc<Replica>, Option<u64>)>) {
         let control = self.clone();
+        let mut draining = self.state.shared.draining.subscribe();
         tokio::spawn(async move {
-            let _turn = control.restarting.lock().await;
-            for replica in replicas {
-                if let Err(error) = control.restart_one(&replica).await {
-                    // The rest stays up: a bad restart must not walk through the fleet.
-                    tracing::error!(replica = &*replica.id.name, %error, "restart failed");
-                    return;
-                }
-                tracing::info!(replica = &*replica.id.name, "restarted");
+            // One that drains has been replaced: what is left is its successor's.
+            tokio::select! {
+                _ = draining.wait_for(|draining| *draining) => {}
+                () = control.restart_all(replicas) => {}
             }
         });
+    }
+
+    async fn restart_all(&self, replicas: Vec<(Arc<Replica>, Option<u64>)>) {
+        let control = self;
+        let _turn = control.restarting.lock().await;
+        for (replica, outdated) in replicas {
+            if outdated.is_some_and(|start| replica.live.incarnation().0 != start) {
+                continue;
+            }
+            if let Err(error) = control.restart_one(&replica).await {
+                // The rest stays up: a bad restart must not walk through the fleet.
+                tracing::error!(replica = &*replica.id.name, %error, "restart failed");
+                return;
+            }
+            tracing::info!(replica = &*replica.id.name, "restarted");
+        }
     }
 }
 
@@ -167,7 +193,7 @@ impl Control for GatewayControl {
 
     fn restart<'a>(&'a self, replica: &'a str) -> ControlFuture<'a> {
         Box::pin(async move {
-            self.restart_in_turn(vec![self.supervised(replica)?]);
+            self.restart_in_turn(vec![(self.supervised(replica)?, None)]);
             Ok(())
         })
     }
@@ -182,7 +208,12 @@ impl Control for GatewayControl {
                     "`evenkeel status` lists the names",
                 ));
             };
-            let all: Vec<_> = pool.members().iter().filter(|r| r.id.supervised).cloned().collect();
+            let all: Vec<_> = pool
+                .members()
+                .iter()
+                .filter(|r| r.id.supervised)
+                .map(|r| (r.clone(), None))
+                .collect();
             if all.is_empty() {
                 return Err(ControlError::conflict(
                     format!("`{service}` has no supervised replicas"),

@@ -19,6 +19,7 @@ mod source;
 use crate::config::{self, Config, TlsConfig, replicas};
 use crate::link::{self, Purpose, Reader, ToGateway, ToKeeper, Writer};
 use crate::logging;
+use control::GatewayControl;
 use evenkeel_admin::AdminState;
 use evenkeel_domain::event::{EventKind, EventLog};
 use evenkeel_domain::orchestrator::InstanceStatus;
@@ -122,10 +123,13 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     roster.configure(&config).await?;
     start_workers(&shared, sorted.workers, &config)?;
     let admin_ends = watch::Sender::new(false);
-    start_admin(&config, sorted.admin, &state, overrides, &to_keeper, admin_ends.subscribe())?;
+    let control = GatewayControl::new(state.clone(), overrides.clone(), to_keeper.clone());
+    let ends = admin_ends.subscribe();
+    start_admin(&config, sorted.admin, &state, overrides, control.clone(), ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
     let marked = HashMap::new();
-    let main = Main { shared, events, state, roster, to_keeper, exporter, marked, admin_ends };
+    let main =
+        Main { shared, events, state, roster, to_keeper, exporter, marked, control, admin_ends };
     main.run(reader, config.gateway.drain).await
 }
 
@@ -212,14 +216,13 @@ fn start_admin(
     sockets: Vec<TcpListener>,
     state: &Arc<GatewayState>,
     overrides: Arc<Overrides>,
-    to_keeper: &mpsc::Sender<ToKeeper>,
+    control: GatewayControl,
     mut ends: watch::Receiver<bool>,
 ) -> Result<(), Failure> {
     let token = match &config.admin.token_file {
         Some(path) => Some(replicas::read_secret(path)?),
         None => None,
     };
-    let control = control::GatewayControl::new(state.clone(), overrides.clone(), to_keeper.clone());
     let admin = AdminState {
         source: Arc::new(source::GatewaySource::new(state.clone(), overrides)),
         control: Arc::new(control),
@@ -255,6 +258,8 @@ struct Main {
     exporter: Option<Exporter>,
     /// Incarnations reported as ready.
     marked: HashMap<String, u64>,
+    /// Carries orders out.
+    control: GatewayControl,
     /// Set when operators are to be answered by another gateway.
     admin_ends: watch::Sender<bool>,
 }
@@ -294,6 +299,7 @@ impl Main {
             }
             ToGateway::Refused { why } => self.refused(why),
             ToGateway::Instances(statuses) => self.instances(statuses).await,
+            ToGateway::Renew { outdated } => self.control.renew(outdated),
             ToGateway::Drain { .. } => {}
         }
     }

@@ -7,6 +7,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The owner of orders that a restart gives for as long as it takes. They end with the
+/// gateway that carries it out: nobody else would undo them.
+pub(super) const RESTART: &str = "restart";
+
 /// All orders that hold.
 pub(super) struct Overrides {
     file: PathBuf,
@@ -18,13 +22,14 @@ impl Overrides {
     /// Reads the orders of before and tells the authority.
     pub(super) async fn load(state_dir: &Path, authority: AuthorityHandle) -> Arc<Self> {
         let file = state_dir.join("overrides.json");
-        let all = match std::fs::read(&file) {
+        let mut all: Vec<Override> = match std::fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::error!(file = %file.display(), %error, "operators' orders are unreadable; none hold");
                 Vec::new()
             }),
             Err(_) => Vec::new(),
         };
+        all.retain(|order| order.owner != RESTART);
         let overrides = Self { file, all: Mutex::new(all), authority };
         overrides.authority.overrides(overrides.all()).await;
         Arc::new(overrides)

@@ -13,7 +13,7 @@ use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Endpoint, Health, Incarnation, Pool, Replica, Signal, SignalKind, clock};
 use evenkeel_gateway::{Shared, Table};
 use evenkeel_health::AuthorityHandle;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Keeps pools in step with the world.
@@ -166,7 +166,7 @@ impl Roster {
             let mut members = Vec::new();
             for (first, replica) in replicas::numbered(service) {
                 for place in self.places(service, replica, first) {
-                    let text = format!("{} {} {replica:?}", place.name, place.endpoint);
+                    let text = described_as(&place, replica);
                     let found = match self.known.get(&text) {
                         Some(known) => known.clone(),
                         None => self.make(service, replica, place)?,
@@ -225,6 +225,8 @@ impl Roster {
     ) -> Result<Arc<Replica>, String> {
         let key = self.next_key;
         self.next_key += 1;
+        // Which start of its process it is must be told anew.
+        self.seen.remove(&place.name);
         let named = |e: String| format!("replica {}: {e}", place.name);
         let dial = replicas::dialer(replica, &place.endpoint, &place.host).map_err(named)?;
         let headers = replicas::own_headers(replica).map_err(named)?;
@@ -244,6 +246,22 @@ impl Roster {
             dial,
         })))
     }
+}
+
+/// All that makes a replica another one for the gateway. How its process is run does not:
+/// its health and what it has under way are those of before.
+fn described_as(place: &Place, replica: &ReplicaConfig) -> String {
+    let seen = ReplicaConfig {
+        command: replica.command.as_ref().map(|_| Vec::new()),
+        copies: None,
+        env: BTreeMap::new(),
+        cwd: None,
+        user: None,
+        startup_deadline: None,
+        stop_grace: None,
+        ..replica.clone()
+    };
+    format!("{} {} {seen:?}", place.name, place.endpoint)
 }
 
 /// One place where a replica is.

@@ -57,7 +57,7 @@ async fn send(oracle: Oracle, mut stopped: tokio::sync::watch::Receiver<bool>) -
         let oracle = oracle.clone();
         let prompt = format!("prompt {}", number % PROMPTS);
         // Every third as a stream: before its first token it is as safe as a whole answer.
-        let stream = number % 3 == 0;
+        let stream = number.is_multiple_of(3);
         number += 1;
         under_way.spawn(async move { oracle.ask(&prompt, TOKENS, stream).await });
     }
@@ -236,6 +236,38 @@ async fn fault_upgraded_under_load() {
     under_load(&oracle, Duration::ZERO, fault).await;
 }
 
+/// Waits until three supervised replicas serve and none of them is one of before.
+async fn renewed(up: &Up, before: &[u32]) {
+    let deadline = now() + 3 * SOON;
+    loop {
+        let all = up.replicas().await;
+        let renewed = |r: &serde_json::Value| {
+            let pid = r["process"]["pid"].as_u64();
+            pid.is_some_and(|pid| before.iter().all(|old| u64::from(*old) != pid))
+                && r["gate"] == "open"
+        };
+        if all.len() == 3 && all.iter().all(renewed) {
+            return;
+        }
+        assert!(now() < deadline, "not all renewed: {all:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn fault_supervised_replicas_get_another_command() {
+    let options = ["--first-token", "250", "--slots", "64", "--load-time", "1000"];
+    let up = Up::start(&supervised(3, &options)).await.ready().await;
+    let oracle = knowing(&up).await;
+    let before = up.pids().await;
+    let fault = async {
+        up.rewrite(&supervised(3, &[&options[..], &["--queue", "300"]].concat()));
+        signal(up.process.id(), Signal::HUP);
+        renewed(&up, &before).await;
+    };
+    under_load(&oracle, Duration::ZERO, fault).await;
+}
+
 #[tokio::test]
 async fn fault_rolling_restart_of_supervised_replicas() {
     let options = ["--first-token", "250", "--slots", "64"];
@@ -247,20 +279,7 @@ async fn fault_rolling_restart_of_supervised_replicas() {
             let ran = up.cli(&["replica", "restart", name]).await;
             assert_eq!(ran.code, 0, "{ran:?}");
         }
-        let deadline = now() + 2 * SOON;
-        loop {
-            let all = up.replicas().await;
-            let renewed = |r: &serde_json::Value| {
-                let pid = r["process"]["pid"].as_u64();
-                pid.is_some_and(|pid| before.iter().all(|old| u64::from(*old) != pid))
-                    && r["gate"] == "open"
-            };
-            if all.len() == 3 && all.iter().all(renewed) {
-                break;
-            }
-            assert!(now() < deadline, "not all renewed: {all:?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        renewed(&up, &before).await;
     };
     under_load(&oracle, Duration::ZERO, fault).await;
 }

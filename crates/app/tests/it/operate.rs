@@ -221,6 +221,24 @@ async fn a_bad_reload_changes_nothing_and_shows() {
 }
 
 #[tokio::test]
+async fn what_concerns_the_gateway_alone_restarts_no_replica() {
+    let services = supervised(2, &[]);
+    let up = Up::start(&services).await.ready().await;
+    let before = up.pids().await;
+    up.rewrite(&format!("{services}weight = 2.0\n"));
+    signal(up.process.id(), Signal::HUP);
+    let changed = |r: &Value| r["weight"] == 2.0 && r["gate"] == "open";
+    for name in ["chat-0", "chat-1"] {
+        let replica = up.replica(name, changed).await;
+        assert_eq!(replica["incarnation"], 1, "the same start as before: {replica}");
+    }
+    assert_eq!(up.pids().await, before);
+    // It is still known well enough to be restarted.
+    assert_eq!(up.cli(&["replica", "restart", "chat-0"]).await.code, 0);
+    up.replica("chat-0", |r| r["incarnation"] == 2 && r["gate"] == "open").await;
+}
+
+#[tokio::test]
 async fn a_reload_that_needs_a_new_gateway_hands_over() {
     let replica = Replica::start(Behaviour::Good).await;
     let services = service("", &[replica.url()]);

@@ -164,6 +164,28 @@ async fn a_refusal_reaches_who_is_still_sending() {
 }
 
 #[tokio::test]
+async fn whole_streams_count_as_good() {
+    let gap = Duration::from_millis(5);
+    let replica = Replica::start(Behaviour::Paced { first: gap, gap }).await;
+    let up = Up::start(&service("", &[replica.url()])).await.ready().await;
+    for n in 0..10 {
+        let got = ask(&up.clients, "connection: close\r\n", &chat("hello", n, true)).await;
+        assert!(got.text().ends_with("data: [DONE]\n\n"), "{}", got.text());
+    }
+    let service = until("all are counted", || async {
+        let service = up.snapshot().await["services"][0].clone();
+        (service["active"] == 0).then_some(service)
+    })
+    .await;
+    assert_eq!(
+        (&service["requests"]["ok"], &service["requests"]["cancelled"]),
+        (&10.into(), &0.into())
+    );
+    let outcomes = &service["replicas"][0]["outcomes"];
+    assert_eq!((&outcomes["ok"], &outcomes["cancelled"]), (&10.into(), &0.into()), "{outcomes}");
+}
+
+#[tokio::test]
 async fn requests_in_a_row_are_answered_in_order() {
     let replica = Replica::start(Behaviour::Good).await;
     let up = Up::start(&service("", &[replica.url()])).await.ready().await;
