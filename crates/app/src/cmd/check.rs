@@ -32,7 +32,8 @@ pub(super) fn run(args: &Args) -> ExitCode {
                     0 => String::new(),
                     n => format!(", {n} looked up"),
                 };
-                println!("  service {}: {places} replicas{more}", service.name);
+                let plural = if places == 1 { "" } else { "s" };
+                println!("  service {}: {places} replica{plural}{more}", service.name);
             }
             ExitCode::SUCCESS
         }

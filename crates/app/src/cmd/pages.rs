@@ -20,6 +20,8 @@ pub(super) fn man() -> ExitCode {
     let command = Cli::command();
     match clap_mangen::Man::new(command).render(&mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
