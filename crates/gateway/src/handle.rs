@@ -234,6 +234,7 @@ impl Call<'_> {
         headers.insert(REQUEST_ID, self.id.clone());
         forwarded(&mut headers, self.client);
         let ReadBody { bytes, rest, memory } = body;
+        let streamed = rest.is_some();
         Template {
             uri: origin_form(&head.uri),
             headers,
@@ -247,7 +248,9 @@ impl Call<'_> {
             needs_h2: self.grpc,
             head_only: head.method == Method::HEAD,
             expects_content: inference,
-            commits_at_head: settings.protocol == Protocol::Http && !inference,
+            // The caller of a stream in both directions may wait for the head.
+            commits_at_head: (settings.protocol == Protocol::Http && !inference)
+                || (self.grpc && streamed),
             shape: self.shape,
             connect: settings.deadlines.connect,
             idle: settings.deadlines.idle,
