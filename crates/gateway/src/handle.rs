@@ -71,6 +71,9 @@ pub(crate) async fn handle(
     if let Some(trace) = trace {
         trace.answered(response.status().as_u16());
     }
+    // A replica's version is its own affair (RFC 9110, 2.5); an HTTP/1.0 client is still
+    // answered as one.
+    *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     if let Some(origin) = origin {

@@ -510,6 +510,36 @@ async fn a_query_of_death_does_not_walk_through_the_fleet() {
 }
 
 #[tokio::test]
+async fn an_old_replica_makes_no_old_gateway() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it has an address"));
+    let old = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                next_request(&mut stream).await;
+                let answer = "HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\nold but good";
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    let up = Up::start(&format!(
+        "[[service]]\nname = \"old\"\nprotocol = \"http\"\n[[service.route]]\npath = \
+         \"/\"\n[[service.replica]]\nurl = \"{url}\"\n"
+    ))
+    .await
+    .ready()
+    .await;
+    let mut client = Wire::open(&up.clients).await;
+    for _ in 0..3 {
+        client.send("GET /x HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        assert_eq!(client.read_until(b"\r\n").await, Ok(b"HTTP/1.1 200 OK\r\n".to_vec()));
+        let rest = client.rest_of_answer().await.expect("the rest of the answer");
+        assert_eq!(rest.text(), "old but good");
+    }
+    old.abort();
+}
+
+#[tokio::test]
 async fn websockets_pass() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it has an address"));
