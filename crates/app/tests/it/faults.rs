@@ -269,6 +269,26 @@ async fn fault_supervised_replicas_get_another_command() {
 }
 
 #[tokio::test]
+async fn fault_scaled_down_and_up() {
+    let options = ["--first-token", "250", "--slots", "64"];
+    let up = Up::start(&supervised(3, &options)).await.ready().await;
+    let oracle = knowing(&up).await;
+    let fault = async {
+        for copies in [1, 3] {
+            up.rewrite(&supervised(copies, &options));
+            signal(up.process.id(), Signal::HUP);
+            until("so many serve", || async {
+                let all = up.replicas().await;
+                let open = all.iter().filter(|r| r["gate"] == "open").count();
+                (all.len() == copies as usize && open == all.len()).then_some(())
+            })
+            .await;
+        }
+    };
+    under_load(&oracle, Duration::ZERO, fault).await;
+}
+
+#[tokio::test]
 async fn fault_rolling_restart_of_supervised_replicas() {
     let options = ["--first-token", "250", "--slots", "64"];
     let up = Up::start(&supervised(3, &options)).await.ready().await;
