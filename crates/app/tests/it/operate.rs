@@ -16,7 +16,7 @@ async fn init_check_up() {
     let ran = evenkeel(&["init", &path, "--url", &replica.url(), "--model", "test"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     let ran = evenkeel(&["check", &path]).await;
-    assert!(ran.code == 0 && ran.out.contains("service chat: 1 replicas"), "{ran:?}");
+    assert!(ran.code == 0 && ran.out.contains("service chat: 1 replica"), "{ran:?}");
     let ran = evenkeel(&["init", &path]).await;
     assert!(ran.code == 1 && ran.err.contains("left as it is"), "{ran:?}");
     // Two tests at once cannot both have the usual ports.
