@@ -239,6 +239,25 @@ async fn what_concerns_the_gateway_alone_restarts_no_replica() {
 }
 
 #[tokio::test]
+async fn a_bad_command_costs_one_replica() {
+    let up = Up::start(&supervised(3, &[])).await.ready().await;
+    let before = up.pids().await;
+    up.rewrite(&supervised(3, &["--no-such-option"]));
+    signal(up.process.id(), Signal::HUP);
+    let ends = |r: &Value| r["process"]["restarts"].as_u64() >= Some(2);
+    up.replica("chat-0", ends).await;
+    for (number, name) in [(1, "chat-1"), (2, "chat-2")] {
+        let replica = up.replica(name, |r| r["gate"] == "open").await;
+        assert_eq!(replica["process"]["pid"], before[number], "{replica}");
+    }
+    assert_eq!(ask(&up.clients, "", &chat("hello", 4, false)).await.status, 200);
+    up.rewrite(&supervised(3, &[]));
+    signal(up.process.id(), Signal::HUP);
+    up.replica("chat-0", |r| r["gate"] == "open").await;
+    assert_eq!(ask(&up.clients, "", &chat("hello", 4, false)).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_reload_that_needs_a_new_gateway_hands_over() {
     let replica = Replica::start(Behaviour::Good).await;
     let services = service("", &[replica.url()]);
