@@ -1,6 +1,6 @@
 //! What a client may send, what it gets, and what the replica sees of it.
 
-use crate::support::{SOON, Up, Wire, ask, chat, post, raw, service, until, until_so};
+use crate::support::{Model, SOON, Up, Wire, ask, chat, post, raw, service, until, until_so};
 use evenkeel_domain::clock::now;
 use evenkeel_testkit::{Behaviour, Replica, answer, ports, tempdir};
 use serde_json::Value;
@@ -183,6 +183,35 @@ async fn whole_streams_count_as_good() {
     );
     let outcomes = &service["replicas"][0]["outcomes"];
     assert_eq!((&outcomes["ok"], &outcomes["cancelled"]), (&10.into(), &0.into()), "{outcomes}");
+}
+
+#[tokio::test]
+async fn answers_that_are_whole_at_once_count_as_good() {
+    // A stream that comes in one read, and answers to HEAD, which have no body to wait for.
+    let model = Model::start(&["--first-token", "20"]).await;
+    let up = Up::start(&service("", &[model.url()])).await.ready().await;
+    for n in 1..=10 {
+        let got = ask(&up.clients, "connection: close\r\n", &chat("hello", n, true)).await;
+        assert!(got.text().ends_with("data: [DONE]\n\n"), "{}", got.text());
+    }
+    let web = Up::start(&service("protocol = \"http\"", &[model.url()])).await.ready().await;
+    for _ in 0..3 {
+        let request = "HEAD /health HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+        let mut wire = Wire::open(&web.clients).await;
+        wire.send(request).await;
+        wire.head().await.expect("an answer to HEAD");
+    }
+    for (up, expected) in [(&up, 10), (&web, 3)] {
+        let counted = until("all are counted", || async {
+            let service = up.snapshot().await["services"][0].clone();
+            (service["active"] == 0).then_some(service["requests"].clone())
+        })
+        .await;
+        assert_eq!(counted["cancelled"], 0, "{counted}");
+        let ended =
+            counted["ok"].as_u64().unwrap_or(0) + counted["client_fault"].as_u64().unwrap_or(0);
+        assert_eq!(ended, expected, "{counted}");
+    }
 }
 
 #[tokio::test]

@@ -236,7 +236,7 @@ fn ended_at_once(
     }
     guard.first_byte();
     let body = OutBody::Full(None, trailers.map(Box::new));
-    finish(guard, request, answer.head, body)
+    finish(guard, request, answer.head, body, Outcome::Ok)
 }
 
 async fn whole_json(
@@ -289,7 +289,7 @@ async fn whole_json(
         let outcome = Outcome::ReplicaFault(ReplicaFault::Garbage);
         return fail(guard, outcome, "answer is not valid JSON".into(), |_| ());
     }
-    finish(guard, request, answer.head, OutBody::full(one))
+    finish(guard, request, answer.head, OutBody::full(one), Outcome::Ok)
 }
 
 /// Commits an answer that is here whole.
@@ -298,10 +298,11 @@ fn finish(
     request: &Rc<RequestGuard>,
     head: http::response::Parts,
     body: OutBody,
+    good: Outcome,
 ) -> End {
-    guard.settle(Outcome::Ok);
+    guard.settle(good);
     request.answered(head.status);
-    request.settle(Outcome::Ok);
+    request.settle(good);
     End::Commit(Response::from_parts(head, body))
 }
 
@@ -314,6 +315,9 @@ fn commit_relayed(
     first: Bytes,
     good: Outcome,
 ) -> End {
+    if first.is_empty() && (template.head_only || answer.body.is_end_stream()) {
+        return finish(guard, request, answer.head, OutBody::Empty, good);
+    }
     request.answered(answer.head.status);
     let sse = headers::is_type(&answer.head.headers, "text/event-stream");
     let relay = Relay::new(first, answer.body, guard, request.clone(), good)

@@ -81,7 +81,12 @@ impl Relay {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if !self.first.is_empty() {
             self.request.relayed();
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+            let first = std::mem::take(&mut self.first);
+            // A body that is known to have ended is not asked again.
+            if self.body.is_end_stream() {
+                self.finish(self.good);
+            }
+            return Poll::Ready(Some(Ok(Frame::data(first))));
         }
         if self.attempt.is_none() {
             return Poll::Ready(None);
