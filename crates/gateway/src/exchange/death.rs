@@ -13,13 +13,17 @@ use crate::template::{Template, TemplateBody};
 use crate::worker::Worker;
 use evenkeel_domain::{Gate, Incarnation, Replica, clock};
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Deaths after which a request runs apart from other suspects.
 const APART: usize = 2;
 /// How long it waits before that.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How long a suspect waits for a replica without another one. After that it runs beside
+/// them, and a death there proves nothing: those who wait are mostly innocent.
+const APART_WAIT: Duration = Duration::from_millis(700);
 /// Deaths after which it is refused.
 const REFUSED: usize = 3;
 
@@ -27,7 +31,10 @@ const REFUSED: usize = 3;
 #[derive(Default)]
 pub(super) struct Deaths {
     suspected: SmallVec<[(u64, Incarnation); 2]>,
-    apart: bool,
+    /// Since when it has to run apart.
+    apart: Option<Instant>,
+    /// Whether its last attempt had no other suspect beside it.
+    alone: Cell<bool>,
 }
 
 impl Deaths {
@@ -62,8 +69,10 @@ impl Deaths {
             return Ok(());
         }
         let dead = self.confirmed(entry);
-        self.apart = dead >= APART;
-        if dead < REFUSED {
+        if dead >= APART {
+            self.apart.get_or_insert_with(clock::now);
+        }
+        if dead < REFUSED || !self.alone.get() {
             return Ok(());
         }
         let pool = &entry.service.pool;
@@ -85,13 +94,24 @@ impl Deaths {
 
     /// Whether this request must not go to a replica: it is a suspect itself, and the
     /// replica has other requests that would die with it.
-    pub(super) fn must_avoid(&self, replica: &Replica) -> bool {
-        self.apart && replica.live.suspects() > 0
+    pub(super) fn must_avoid(&self, replica: &Replica, now: Instant) -> bool {
+        self.wait_left(now).is_some() && replica.live.suspects() > 0
+    }
+
+    /// How much longer it waits for a replica without other suspects.
+    pub(super) fn wait_left(&self, now: Instant) -> Option<Duration> {
+        let left = (self.apart? + APART_WAIT).saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// An attempt on this replica begins.
+    pub(super) fn begins_on(&self, replica: &Replica) {
+        self.alone.set(replica.live.suspects() == 0);
     }
 
     /// Whether the request runs apart.
     pub(super) fn is_apart(&self) -> bool {
-        self.apart
+        self.apart.is_some()
     }
 }
 

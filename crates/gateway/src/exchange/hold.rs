@@ -51,7 +51,8 @@ impl Exchange<'_> {
                 let why = format!("waited {:?}; {}", settings.time, describe(&pool));
                 return Err(self.unavailable(&pool, why));
             }
-            let _ = timeout(left.min(self.left(now)), improved).await;
+            let apart = self.deaths.wait_left(now).unwrap_or(left);
+            let _ = timeout(left.min(self.left(now)).min(apart), improved).await;
         }
     }
 

@@ -49,7 +49,7 @@ impl Exchange<'_> {
                 && replica.has_room()
                 && (class.tried || !self.is_tried(replica.id.key))
                 && (class.busy || !live.is_busy(now))
-                && !self.deaths.must_avoid(replica)
+                && !self.deaths.must_avoid(replica, now)
         };
         let fitting: SmallVec<[&Arc<Replica>; 8]> = members.iter().filter(fits).collect();
         let candidates: SmallVec<[Candidate; 8]> = fitting.iter().map(|r| candidate(r)).collect();
@@ -69,6 +69,7 @@ impl Exchange<'_> {
         }
         self.attempts.set(self.attempts.get() + 1);
         self.request.attempt_made();
+        self.deaths.begins_on(&replica);
         AttemptGuard::enter(self.worker, &self.request, replica, now, self.deaths.is_apart())
             .traced(self.template.trace.as_ref())
     }
