@@ -177,11 +177,11 @@ class Bench:
 
     def latency(self):
         models = self.models()
-        arguments = ["--rate", "1000", "--even", "-d", "5s", "--max-tokens", "10"]
+        arguments = ["--rate", "1000", "--even", "--max-tokens", "10"]
 
         def measure(proxy):
             load(self.binary, proxy.port, *arguments, "-d", "1s")
-            report = load(self.binary, proxy.port, *arguments)
+            report = load(self.binary, proxy.port, *arguments, "-d", "5s")
             return report["latency"]["p50"], report["latency"]["p99"]
 
         classes = [Direct, Evenkeel, Nginx, Haproxy]
