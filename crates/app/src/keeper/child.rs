@@ -35,8 +35,8 @@ impl Gateway {
         link::send_sockets(&ours, &sockets.all())?;
         let mut child = Command::new(binary)
             .arg("gateway")
-            // The allocator commits its arenas whole unless told not to: at 8,000 streams a
-            // third more memory, for nothing.
+            // The allocator commits its arenas whole unless told not to: measured at 8,000
+            // streams, 38 KiB each instead of 25.
             .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             // A group of its own: Ctrl-C in a terminal reaches the keeper alone, which then
