@@ -1,0 +1,97 @@
+//! Taking over a changed configuration, or refusing it.
+
+use super::Keeper;
+use super::sockets::Sockets;
+use crate::config::{self, Config, replicas};
+use crate::link::ToGateway;
+
+impl Keeper {
+    /// Reads the file again; `asked` by a person, or looked at by the clock.
+    pub(super) fn reload(&mut self, asked: bool) {
+        let Some(file) = self.options.file.clone() else { return };
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if asked => {
+                self.refuse(&format!("{}: cannot be read: {error}", file.display()));
+                return;
+            }
+            // Editors replace files: it may be back at the next look.
+            Err(_) => return,
+        };
+        if !asked && text == self.seen_text {
+            return;
+        }
+        self.seen_text.clone_from(&text);
+        match config::parse(&self.options.name, &text) {
+            Err(errors) => self.refuse(&errors.to_string()),
+            Ok(config) => self.take(config, text),
+        }
+    }
+
+    fn refuse(&self, why: &str) {
+        tracing::error!("configuration refused, the old one stays in force: {why}");
+        self.tell_all(&ToGateway::Refused { why: why.to_owned() });
+    }
+
+    /// Puts a checked configuration in force.
+    fn take(&mut self, config: Config, text: String) {
+        if config == self.config {
+            self.options.text = text;
+            return;
+        }
+        if !self.sockets.serve(&config) {
+            match Sockets::bind(&config, Some(&self.sockets)) {
+                Ok(sockets) => self.sockets = sockets,
+                Err(error) => return self.refuse(&error.to_string()),
+            }
+        }
+        // What only a new process can take over is handed over to one.
+        let in_place = config.gateway == self.config.gateway
+            && config.admin == self.config.admin
+            && config.log == self.config.log
+            && config.trace == self.config.trace;
+        let before = std::mem::replace(&mut self.config, config);
+        if let Err(error) = self.apply_instances() {
+            self.config = before;
+            return self.refuse(&error);
+        }
+        self.options.text = text;
+        self.generation += 1;
+        tracing::info!(generation = self.generation, in_place, "configuration reloaded");
+        if in_place {
+            self.tell_all(&self.config_message());
+            self.renew();
+        } else if let Err(error) = self.start_gateway(None) {
+            tracing::error!(%error, "cannot start a gateway for the new configuration");
+        }
+    }
+
+    /// What is ready is not restarted here: the gateway does that in turn, since a change
+    /// of all replicas at once would be an outage.
+    pub(super) fn apply_instances(&mut self) -> Result<(), String> {
+        let specs = self.config.service.iter().flat_map(replicas::instances).collect();
+        let outdated = self.supervisor.apply_in_turn(specs).map_err(|e| e.to_string())?;
+        self.outdated.extend(outdated);
+        Ok(())
+    }
+
+    /// Has the gateway restart what is still outdated.
+    pub(super) fn renew(&mut self) {
+        let now = self.supervisor.statuses();
+        self.outdated
+            .retain(|name, start| now.iter().any(|s| s.name == *name && s.incarnation == *start));
+        let ready = self.current.as_ref().filter(|g| g.ready);
+        if let Some(gateway) = ready.filter(|_| !self.outdated.is_empty()) {
+            let outdated = self.outdated.iter().map(|(name, start)| (name.clone(), *start));
+            gateway.tell(ToGateway::Renew { outdated: outdated.collect() });
+        }
+    }
+
+    pub(super) fn config_message(&self) -> ToGateway {
+        ToGateway::Config {
+            path: self.options.name.clone(),
+            text: self.options.text.clone(),
+            generation: self.generation,
+        }
+    }
+}
