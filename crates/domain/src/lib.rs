@@ -26,6 +26,7 @@ pub mod replica;
 pub mod rng;
 pub mod settings;
 pub mod transport;
+mod watched;
 
 pub use endpoint::Endpoint;
 pub use health::{Gate, Health, Signal, SignalKind};

@@ -6,11 +6,13 @@ use crate::health::{Gate, Health};
 use crate::histogram::Histogram;
 use crate::outcome::Outcome;
 use crate::transport::Dial;
+use crate::watched::Watched;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -130,6 +132,8 @@ pub struct Live {
     why: ArcSwap<String>,
     /// Wakes attempts that wait on this replica when it stops being open.
     pub worsened: Notify,
+    /// Who waits for it to be in some state, or to have nothing under way.
+    watched: Watched,
 }
 
 impl Replica {
@@ -172,6 +176,7 @@ impl Live {
             first_byte: Histogram::default(),
             why: ArcSwap::from_pointee("not probed yet".to_owned()),
             worsened: Notify::new(),
+            watched: Watched::default(),
         }
     }
 
@@ -207,8 +212,9 @@ impl Live {
 
     /// Sets the current start. For the health authority only.
     pub fn set_incarnation(&self, incarnation: Incarnation) {
-        self.incarnation.store(incarnation.0, Relaxed);
         self.consecutive_faults.store(0, Relaxed);
+        self.incarnation.store(incarnation.0, SeqCst);
+        self.watched.tell();
     }
 
     /// Moves it to a state. For the health authority only: nobody else keeps an idea of
@@ -219,9 +225,10 @@ impl Live {
             self.since_ms.store(clock::millis(now), Relaxed);
         }
         self.why.store(Arc::new(why));
-        self.health.store(health as u8, Relaxed);
+        self.health.store(health as u8, SeqCst);
         let gate = Gate::of(health, definite);
-        self.gate.store(gate as u8, Relaxed);
+        self.gate.store(gate as u8, SeqCst);
+        self.watched.tell();
         if gate > before && health != Health::Draining {
             self.worsened.notify_waiters();
         }
@@ -251,7 +258,15 @@ impl Live {
 
     /// One attempt less.
     pub fn leave(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
+        if self.in_flight.fetch_sub(1, SeqCst) == 1 {
+            self.watched.tell();
+        }
+    }
+
+    /// Waits until `so` holds: looked at when its state or its start changes, and when
+    /// nothing is under way any more. Counters beside these do not wake it.
+    pub async fn until(&self, so: impl Fn(&Self) -> bool) {
+        self.watched.until(|| so(self)).await;
     }
 
     /// Attempts under way of requests that may be queries of death.
