@@ -8,7 +8,7 @@ use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
-use evenkeel_domain::{Gate, Outcome, Pool, Replica, clock, outcome};
+use evenkeel_domain::{Gate, Health, Outcome, Pool, Replica, clock, outcome};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -172,12 +172,18 @@ fn replica(
 
 /// An instance that the gateway has no replica for: it has no place yet, or no more.
 fn unplaced(instance: &InstanceStatus, at: Moment) -> ReplicaView {
-    let health = if instance.phase == Phase::Stopped { "stopped" } else { "starting" };
+    let (health, why) = match &instance.phase {
+        Phase::Stopped => (Health::Stopped, "its process is stopped".into()),
+        // It was a replica: only one that answers is found ready.
+        Phase::Ready => (Health::Draining, "no longer configured; ends what it has begun".into()),
+        Phase::Stopping => (Health::Draining, "its process is stopping".into()),
+        other => (Health::Starting, format!("its process is {}", other.label())),
+    };
     ReplicaView {
         name: instance.name.clone(),
-        health: health.into(),
+        health: health.label().into(),
         gate: gate(Gate::Shut).into(),
-        why: format!("its process is {}", instance.phase.label()),
+        why,
         since_unix_ms: instance.started_ms.unwrap_or(at.unix_ms),
         incarnation: instance.incarnation,
         weight: 1.0,

@@ -69,6 +69,12 @@ pub(crate) enum ToGateway {
         /// Names, each with the start that is outdated.
         outdated: Vec<(String, u64)>,
     },
+    /// These have left the configuration: nothing new to them, and word when nothing is
+    /// under way there any more. All of them, each with its start.
+    Retire {
+        /// Names, each with the start that is meant.
+        leaving: Vec<(String, u64)>,
+    },
     /// Stop accepting, finish what runs, exit.
     Drain {
         /// Whether another gateway has taken over: it answers operators, too, on the same
@@ -86,6 +92,13 @@ pub(crate) enum ToKeeper {
     Alive,
     /// A supervised replica answers.
     MarkReady {
+        /// Which.
+        name: String,
+        /// Which start of it.
+        incarnation: u64,
+    },
+    /// A supervised replica that was retired has nothing under way here any more.
+    Idle {
         /// Which.
         name: String,
         /// Which start of it.

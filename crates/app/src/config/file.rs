@@ -63,7 +63,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) limits: Limits,
     /// Cross-origin access for pages in browsers.
     pub(crate) cors: Cors,
-    /// How long running answers may take to end when Evenkeel stops or is upgraded.
+    /// How long running answers may take to end when Evenkeel stops or is upgraded, and when
+    /// a replica is restarted or has left the configuration.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub(crate) drain: Duration,

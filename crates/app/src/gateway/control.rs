@@ -4,20 +4,17 @@ use super::overrides::{Overrides, RESTART};
 use super::source::GatewayState;
 use crate::link::ToKeeper;
 use evenkeel_admin::{Control, ControlError, ControlFuture};
+use evenkeel_domain::replica::Live;
 use evenkeel_domain::{Health, Replica, clock};
 use evenkeel_health::operator::{Order, Override};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-/// How long a replica may finish its answers before a restart.
-const DRAIN: Duration = Duration::from_secs(30);
 /// How long a rolling restart waits for a replica to be ready again.
 const READY: Duration = Duration::from_secs(600);
-/// How often states are looked at while waiting.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Carries orders out.
 #[derive(Clone)]
@@ -25,6 +22,8 @@ pub(super) struct GatewayControl {
     state: Arc<GatewayState>,
     overrides: Arc<Overrides>,
     to_keeper: mpsc::Sender<ToKeeper>,
+    /// How long a replica may finish its answers before a restart.
+    drain: Duration,
     /// One restart at a time: two could take all replicas at once.
     restarting: Arc<Mutex<()>>,
 }
@@ -34,14 +33,13 @@ impl GatewayControl {
         state: Arc<GatewayState>,
         overrides: Arc<Overrides>,
         to_keeper: mpsc::Sender<ToKeeper>,
+        drain: Duration,
     ) -> Self {
-        Self { state, overrides, to_keeper, restarting: Arc::default() }
+        Self { state, overrides, to_keeper, drain, restarting: Arc::default() }
     }
 
     fn replica(&self, name: &str) -> Result<Arc<Replica>, ControlError> {
-        let services = self.state.services();
-        let mut all = services.iter().flat_map(|(_, pool)| pool.members().to_vec());
-        all.find(|r| *r.id.name == *name).ok_or_else(|| {
+        self.state.member(name).ok_or_else(|| {
             ControlError::not_found(
                 format!("there is no replica `{name}`"),
                 "`evenkeel status` lists the names",
@@ -89,32 +87,44 @@ impl GatewayControl {
             .map_err(|_| ControlError::unavailable("the keeper is gone", "restart `evenkeel up`"))
     }
 
+    /// Waits until the replica of this name is so, which may become another one meanwhile: a
+    /// server that cannot start gets another port. Gives whether there still is one.
+    async fn until(&self, name: &str, so: impl Fn(&Live) -> bool) -> bool {
+        while let Some(replica) = self.state.member(name) {
+            let replaced =
+                || self.state.member(name).is_none_or(|now| !Arc::ptr_eq(&now, &replica));
+            replica.live.until(|live| so(live) || replaced()).await;
+            if so(&replica.live) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Drain, restart, wait until ready.
-    async fn restart_one(&self, replica: &Replica) -> Result<(), ControlError> {
-        let name = &*replica.id.name;
-        let before = replica.live.incarnation();
-        self.order(name, Order::Drain, RESTART, Some(DRAIN + READY)).await?;
-        let drained = Instant::now() + DRAIN;
-        while replica.live.in_flight() > 0 && Instant::now() < drained {
-            sleep(LOOK).await;
+    async fn restart_one(&self, name: &str) -> Result<(), ControlError> {
+        let before = self.state.start_of(name).unwrap_or_default();
+        self.order(name, Order::Drain, RESTART, Some(self.drain + READY)).await?;
+        let drained = async {
+            self.until(name, |live| live.health() == Health::Draining).await;
+            self.state.idle(name).await;
+        };
+        if timeout(self.drain, drained).await.is_err() {
+            tracing::warn!(
+                replica = name,
+                limit = ?self.drain,
+                "answers under way did not end in time"
+            );
         }
         let told = self.tell_keeper(ToKeeper::Restart { name: name.to_owned() }).await;
         let until = Instant::now() + READY;
-        let renewed = async {
-            while told.is_ok() && replica.live.incarnation() == before {
-                sleep(LOOK).await;
-            }
-        };
-        let renewed = timeout_at(until, renewed).await;
+        let renewed = self.until(name, |live| told.is_err() || live.incarnation().0 > before);
+        let renewed = timeout_at(until, renewed).await.is_ok();
         // Whatever came of it, the order must not outlive it.
         self.overrides.clear(name).await.map_err(|e| self.unwritten(&e))?;
         told?;
-        let ready = async {
-            while !matches!(replica.live.health(), Health::Healthy | Health::Probation) {
-                sleep(LOOK).await;
-            }
-        };
-        if renewed.is_err() || timeout_at(until, ready).await.is_err() {
+        let serves = |live: &Live| matches!(live.health(), Health::Healthy | Health::Probation);
+        if !renewed || timeout_at(until, self.until(name, serves)).await.is_err() {
             return Err(ControlError::unavailable(
                 format!("`{name}` did not become ready again"),
                 format!("`evenkeel logs {name}` tells what it says"),
@@ -127,40 +137,38 @@ impl GatewayControl {
     ///
     /// [`ToGateway::Renew`]: crate::link::ToGateway::Renew
     pub(super) fn renew(&self, outdated: Vec<(String, u64)>) {
-        let outdated = outdated.into_iter().filter_map(|(name, start)| {
-            // One that is gone needs no restart.
-            Some((self.replica(&name).ok()?, Some(start)))
-        });
+        let outdated = outdated.into_iter().map(|(name, start)| (name, Some(start)));
         self.restart_in_turn(outdated.collect());
     }
 
     /// Restarts replicas one after the other, each unless it has been started anew since
     /// the start that is given.
-    fn restart_in_turn(&self, replicas: Vec<(Arc<Replica>, Option<u64>)>) {
+    fn restart_in_turn(&self, names: Vec<(String, Option<u64>)>) {
         let control = self.clone();
         let mut draining = self.state.shared.draining.subscribe();
         tokio::spawn(async move {
             // One that drains has been replaced: what is left is its successor's.
             tokio::select! {
                 _ = draining.wait_for(|draining| *draining) => {}
-                () = control.restart_all(replicas) => {}
+                () = control.restart_all(names) => {}
             }
         });
     }
 
-    async fn restart_all(&self, replicas: Vec<(Arc<Replica>, Option<u64>)>) {
-        let control = self;
-        let _turn = control.restarting.lock().await;
-        for (replica, outdated) in replicas {
-            if outdated.is_some_and(|start| replica.live.incarnation().0 != start) {
+    async fn restart_all(&self, names: Vec<(String, Option<u64>)>) {
+        let _turn = self.restarting.lock().await;
+        for (name, outdated) in names {
+            let renewed = outdated.is_some() && self.state.start_of(&name) != outdated;
+            // One that is gone needs no restart either.
+            if renewed || self.state.member(&name).is_none() {
                 continue;
             }
-            if let Err(error) = control.restart_one(&replica).await {
+            if let Err(error) = self.restart_one(&name).await {
                 // The rest stays up: a bad restart must not walk through the fleet.
-                tracing::error!(replica = &*replica.id.name, %error, "restart failed");
+                tracing::error!(replica = name, %error, "restart failed");
                 return;
             }
-            tracing::info!(replica = &*replica.id.name, "restarted");
+            tracing::info!(replica = name, "restarted");
         }
     }
 }
@@ -193,7 +201,7 @@ impl Control for GatewayControl {
 
     fn restart<'a>(&'a self, replica: &'a str) -> ControlFuture<'a> {
         Box::pin(async move {
-            self.restart_in_turn(vec![(self.supervised(replica)?, None)]);
+            self.restart_in_turn(vec![(self.supervised(replica)?.id.name.to_string(), None)]);
             Ok(())
         })
     }
@@ -212,7 +220,7 @@ impl Control for GatewayControl {
                 .members()
                 .iter()
                 .filter(|r| r.id.supervised)
-                .map(|r| (r.clone(), None))
+                .map(|r| (r.id.name.to_string(), None))
                 .collect();
             if all.is_empty() {
                 return Err(ControlError::conflict(

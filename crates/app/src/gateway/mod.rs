@@ -11,45 +11,43 @@
 mod control;
 mod discover;
 mod export;
+mod main_thread;
 mod otlp;
 mod overrides;
 mod roster;
 mod source;
 
 use crate::config::{self, Config, TlsConfig, replicas};
-use crate::link::{self, Purpose, Reader, ToGateway, ToKeeper, Writer};
+use crate::link::{self, Purpose, ToGateway, ToKeeper, Writer};
 use crate::logging;
 use control::GatewayControl;
 use evenkeel_admin::AdminState;
-use evenkeel_domain::event::{EventKind, EventLog};
-use evenkeel_domain::orchestrator::InstanceStatus;
-use evenkeel_domain::{Health, clock};
+use evenkeel_domain::event::EventLog;
 use evenkeel_gateway::access_log::AccessLog;
 use evenkeel_gateway::{GatewaySettings, Listener, Shared, worker};
 use evenkeel_health::Authority;
 use evenkeel_health::probe::runner::Runner;
 use evenkeel_wire::tls::{self, ServerIdentity};
-use export::Exporter;
+use main_thread::Main;
 use overrides::Overrides;
 use roster::Roster;
 use source::GatewayState;
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// Signals that may wait for the authority: a burst of faults from every request under way.
 const SIGNALS: usize = 16_384;
 /// Messages to the keeper that may wait.
 const TO_KEEPER: usize = 256;
-/// How often the keeper hears that we live.
-const ALIVE: Duration = Duration::from_secs(1);
 /// How often certificate files are looked at.
 const TLS_LOOK: Duration = Duration::from_secs(2);
 
@@ -121,16 +119,32 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let overrides = Overrides::load(&state.state_dir, handle.clone()).await;
     let mut roster = Roster::new(shared.clone(), handle, state.clone());
     roster.configure(&config).await?;
-    start_workers(&shared, sorted.workers, &config)?;
+    let workers = start_workers(&shared, sorted.workers, &config)?;
     let admin_ends = watch::Sender::new(false);
-    let control = GatewayControl::new(state.clone(), overrides.clone(), to_keeper.clone());
+    let drain = config.gateway.drain;
+    let control = GatewayControl::new(state.clone(), overrides.clone(), to_keeper.clone(), drain);
     let ends = admin_ends.subscribe();
     start_admin(&config, sorted.admin, &state, overrides, control.clone(), ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
-    let marked = HashMap::new();
-    let main =
-        Main { shared, events, state, roster, to_keeper, exporter, marked, control, admin_ends };
-    main.run(reader, config.gateway.drain).await
+    let main = Main {
+        shared,
+        events,
+        state,
+        roster,
+        to_keeper,
+        workers,
+        drain,
+        drained_by: None,
+        marked: HashMap::new(),
+        idling: JoinSet::new(),
+        control,
+        admin_ends,
+    };
+    main.run(reader).await?;
+    if let Some(exporter) = exporter {
+        exporter.finish().await;
+    }
+    Ok(())
 }
 
 async fn write(mut writer: Writer, mut outbox: mpsc::Receiver<ToKeeper>) {
@@ -187,28 +201,33 @@ fn stamps(identity: &ServerIdentity) -> [Option<SystemTime>; 2] {
     identity.files().map(|file| std::fs::metadata(file).and_then(|m| m.modified()).ok())
 }
 
+/// Closed when the last worker has ended, which they do once they have drained.
+type Workers = mpsc::Receiver<Infallible>;
+
 fn start_workers(
     shared: &Arc<Shared>,
     workers: BTreeMap<usize, Vec<TcpListener>>,
     config: &Config,
-) -> Result<(), Failure> {
+) -> Result<Workers, Failure> {
     let tls = server_tls(config.gateway.tls.as_ref())?;
+    let (alive, ended) = mpsc::channel(1);
     for (index, sockets) in workers {
         let listeners =
             sockets.into_iter().map(|socket| Listener { socket, tls: tls.clone() }).collect();
         let thread = worker::start(index, shared.clone(), listeners)?;
         // A worker that ends while nobody drains takes the process with it: the keeper
         // starts a whole one.
-        let shared = shared.clone();
+        let (shared, alive) = (shared.clone(), alive.clone());
         std::thread::Builder::new().name(format!("watch-{index}")).spawn(move || {
             let ended = thread.join();
             if !*shared.draining.borrow() {
                 tracing::error!(worker = index, ?ended, "worker ended; restarting the gateway");
                 std::process::exit(70);
             }
+            drop(alive);
         })?;
     }
-    Ok(())
+    Ok(ended)
 }
 
 fn start_admin(
@@ -246,113 +265,4 @@ fn start_admin(
         }
     });
     Ok(())
-}
-
-/// The main thread's loop.
-struct Main {
-    shared: Arc<Shared>,
-    events: Arc<EventLog>,
-    state: Arc<GatewayState>,
-    roster: Roster,
-    to_keeper: mpsc::Sender<ToKeeper>,
-    exporter: Option<Exporter>,
-    /// Incarnations reported as ready.
-    marked: HashMap<String, u64>,
-    /// Carries orders out.
-    control: GatewayControl,
-    /// Set when operators are to be answered by another gateway.
-    admin_ends: watch::Sender<bool>,
-}
-
-impl Main {
-    async fn run(mut self, mut reader: Reader, drain: Duration) -> Result<(), Failure> {
-        let mut alive = tokio::time::interval(ALIVE);
-        let mut happened = self.events.watch();
-        loop {
-            tokio::select! {
-                message = reader.next::<ToGateway>() => match message? {
-                    // The keeper is gone, and with it all that we stand in front of.
-                    None => return Err("the keeper is gone".into()),
-                    Some(ToGateway::Drain { replaced }) => {
-                        self.admin_ends.send_replace(replaced);
-                        self.drain(drain).await;
-                        if let Some(exporter) = self.exporter.take() {
-                            exporter.finish().await;
-                        }
-                        return Ok(());
-                    }
-                    Some(message) => self.on_message(message).await,
-                },
-                _ = happened.changed() => self.report_ready(),
-                () = self.roster.discovered() => self.roster.refill().await,
-                _ = alive.tick() => {
-                    let _ = self.to_keeper.try_send(ToKeeper::Alive);
-                }
-            }
-        }
-    }
-
-    async fn on_message(&mut self, message: ToGateway) {
-        match message {
-            ToGateway::Config { path, text, generation } => {
-                self.reload(path, &text, generation).await;
-            }
-            ToGateway::Refused { why } => self.refused(why),
-            ToGateway::Instances(statuses) => self.instances(statuses).await,
-            ToGateway::Renew { outdated } => self.control.renew(outdated),
-            ToGateway::Drain { .. } => {}
-        }
-    }
-
-    async fn reload(&mut self, path: PathBuf, text: &str, generation: u64) {
-        let result = match config::parse(&path, text) {
-            Ok(config) => self.roster.configure(&config).await.map_err(|e| e.to_string()),
-            Err(errors) => Err(errors.to_string()),
-        };
-        match result {
-            Ok(()) => {
-                self.state.set_generation(generation);
-                self.events.push(EventKind::Reloaded);
-            }
-            Err(why) => self.refused(why),
-        }
-    }
-
-    fn refused(&self, why: String) {
-        self.state.set_refusal(&why);
-        self.events.push(EventKind::ReloadRefused { why });
-    }
-
-    async fn instances(&mut self, statuses: Vec<InstanceStatus>) {
-        self.state.set_instances(statuses.clone());
-        self.roster.instances(statuses).await;
-    }
-
-    /// Tells the keeper which supervised replicas answer.
-    fn report_ready(&mut self) {
-        for (name, incarnation, health) in self.roster.supervised() {
-            let answers = matches!(health, Health::Healthy | Health::Probation);
-            if answers && self.marked.get(&name) != Some(&incarnation) {
-                let message = ToKeeper::MarkReady { name: name.clone(), incarnation };
-                if self.to_keeper.try_send(message).is_ok() {
-                    self.marked.insert(name, incarnation);
-                }
-            }
-        }
-    }
-
-    /// Stops accepting and waits for what runs.
-    async fn drain(&self, limit: Duration) {
-        self.events.push(EventKind::Draining);
-        self.shared.draining.send_replace(true);
-        let until = clock::now() + limit;
-        let mut look = tokio::time::interval(Duration::from_millis(20));
-        while clock::now() < until {
-            look.tick().await;
-            if self.shared.connections.load(std::sync::atomic::Ordering::Relaxed) == 0 {
-                return;
-            }
-        }
-        tracing::warn!(?limit, "answers under way did not end in time");
-    }
 }

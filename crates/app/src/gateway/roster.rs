@@ -13,7 +13,7 @@ use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Endpoint, Health, Incarnation, Pool, Replica, Signal, SignalKind, clock};
 use evenkeel_gateway::{Shared, Table};
 use evenkeel_health::AuthorityHandle;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Keeps pools in step with the world.
@@ -28,6 +28,8 @@ pub(super) struct Roster {
     known: HashMap<String, Arc<Replica>>,
     next_key: u64,
     instances: Vec<InstanceStatus>,
+    /// Supervised replicas that the keeper is about to stop.
+    retired: BTreeSet<String>,
     /// What each instance was last seen doing: incarnation and whether it ran.
     seen: HashMap<String, (u64, bool)>,
     found: Found,
@@ -49,6 +51,7 @@ impl Roster {
             known: HashMap::new(),
             next_key: 1,
             instances: Vec::new(),
+            retired: BTreeSet::new(),
             seen: HashMap::new(),
             found: Found::default(),
         }
@@ -77,6 +80,7 @@ impl Roster {
         self.config.clone_from(&config.service);
         self.pools = pools;
         let old_settings = std::mem::replace(&mut self.settings, all_settings);
+        self.retired.clear();
         self.found.follow(&self.config);
         self.fill().await?;
         self.shared.table.store(Arc::new(table));
@@ -105,7 +109,17 @@ impl Roster {
     /// Takes what was discovered.
     pub(super) async fn refill(&mut self) {
         if let Err(error) = self.fill().await {
-            tracing::warn!(error, "replicas that were found cannot be used");
+            tracing::warn!(error, "the new set of replicas cannot be used");
+        }
+    }
+
+    /// Gives nothing new to these, whatever the configuration here says: the keeper has a
+    /// newer one.
+    pub(super) async fn retire(&mut self, names: impl Iterator<Item = String>) {
+        self.retired = names.collect();
+        let retired = |replica: &Arc<Replica>| self.retired.contains(&*replica.id.name);
+        if self.known.values().any(|replica| replica.id.supervised && retired(replica)) {
+            self.refill().await;
         }
     }
 
@@ -183,7 +197,9 @@ impl Roster {
             pool.set_members(members);
             self.authority.members(settings.clone(), pool.clone()).await;
         }
-        self.known = described;
+        let before = std::mem::replace(&mut self.known, described);
+        let gone = before.into_iter().filter(|(text, _)| !self.known.contains_key(text));
+        self.state.depart(gone.map(|(_, replica)| replica));
         self.seen.retain(|name, _| self.known.values().any(|r| *r.id.name == **name));
         self.signal_instances().await;
         Ok(())
@@ -200,6 +216,7 @@ impl Roster {
             let names =
                 (0..replicas::numbers(replica)).map(|c| format!("{}-{}", service.name, first + c));
             return names
+                .filter(|name| !self.retired.contains(name))
                 .filter_map(|name| {
                     let status = self.instances.iter().find(|s| s.name == name)?;
                     let endpoint = Endpoint::loopback(status.port?);

@@ -5,7 +5,7 @@ use evenkeel_admin::view::{GatewayView, OverrideView};
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::settings::ServiceSettings;
-use evenkeel_domain::{Pool, clock};
+use evenkeel_domain::{Pool, Replica, clock};
 use evenkeel_gateway::Shared;
 use evenkeel_health::operator::Order;
 use evenkeel_supervisor::logs;
@@ -25,6 +25,8 @@ pub(super) struct GatewayState {
     refusal: Mutex<Option<String>>,
     services: Mutex<Services>,
     instances: Mutex<Vec<InstanceStatus>>,
+    /// No members any more, but they may have something under way.
+    departed: Mutex<Vec<Arc<Replica>>>,
 }
 
 impl GatewayState {
@@ -37,6 +39,7 @@ impl GatewayState {
             refusal: Mutex::default(),
             services: Mutex::default(),
             instances: Mutex::default(),
+            departed: Mutex::default(),
         }
     }
 
@@ -65,6 +68,41 @@ impl GatewayState {
 
     pub(super) fn instances(&self) -> Vec<InstanceStatus> {
         self.instances.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl GatewayState {
+    /// The member of this name.
+    pub(super) fn member(&self, name: &str) -> Option<Arc<Replica>> {
+        let services = self.services();
+        services
+            .iter()
+            .find_map(|(_, pool)| pool.members().iter().find(|r| *r.id.name == *name).cloned())
+    }
+
+    /// The start of a supervised replica's process that the keeper last told of.
+    pub(super) fn start_of(&self, name: &str) -> Option<u64> {
+        self.instances().iter().find(|status| status.name == name).map(|s| s.incarnation)
+    }
+
+    /// These are no members any more.
+    pub(super) fn depart(&self, gone: impl IntoIterator<Item = Arc<Replica>>) {
+        let mut departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+        departed.retain(|replica| replica.live.in_flight() > 0);
+        departed.extend(gone);
+    }
+
+    /// Waits until nothing is under way on the replica of this name: neither on the member,
+    /// nor on one that was described otherwise and is the same process.
+    pub(super) async fn idle(&self, name: &str) {
+        let mut all: Vec<_> = self.member(name).into_iter().collect();
+        {
+            let departed = self.departed.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(departed.iter().filter(|r| *r.id.name == *name).cloned());
+        }
+        for replica in all {
+            replica.live.until(|live| live.in_flight() == 0).await;
+        }
     }
 }
 

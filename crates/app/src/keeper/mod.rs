@@ -9,6 +9,7 @@
 
 mod child;
 mod handover;
+mod leaving;
 mod reload;
 mod signals;
 mod sockets;
@@ -21,6 +22,7 @@ use evenkeel_domain::{clock, rng};
 use evenkeel_supervisor::{
     Supervisor, SupervisorSettings, become_subreaper, restart::RestartPolicy,
 };
+use leaving::Fleet;
 use sd_notify::NotifyState;
 use signals::{Signals, What};
 pub(crate) use sockets::SocketError;
@@ -93,6 +95,8 @@ struct Keeper {
     sockets: Sockets,
     binary: PathBuf,
     supervisor: Supervisor,
+    /// What the supervisor is to run.
+    fleet: Fleet,
     events: mpsc::Sender<Event>,
     /// The newest gateway, which is or will be the one that serves.
     current: Option<Gateway>,
@@ -136,6 +140,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
         // By path, not /proc/self/exe: an upgrade replaces the file behind it.
         binary: std::env::current_exe()?,
         supervisor,
+        fleet: Fleet::default(),
         events,
         current: None,
         started: clock::now(),
@@ -145,7 +150,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
         last_alive: clock::now(),
         announced: false,
     };
-    keeper.apply_instances().map_err(KeeperError::Supervisor)?;
+    keeper.want_instances().map_err(KeeperError::Supervisor)?;
     keeper.start_gateway(None)?;
     let mut signals = Signals::new()?;
     let mut instances = keeper.supervisor.subscribe();
@@ -159,6 +164,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
             },
             changed = instances.changed() => if changed.is_ok() {
                 keeper.tell_all(&ToGateway::Instances(instances.borrow_and_update().clone()));
+                keeper.review();
             },
             what = signals.next() => match what {
                 What::Stop => break Ok(()),
@@ -183,17 +189,30 @@ impl Keeper {
     async fn on_event(&mut self, event: Event) -> Flow {
         match event {
             Event::Said(id, message) => self.on_said(id, message),
-            Event::Ended(id, how) => self.on_ended(id, &how).await,
+            Event::Ended(id, how) => {
+                self.fleet.gateway_ended(id);
+                self.review();
+                self.on_ended(id, &how).await
+            }
         }
     }
 
     fn on_said(&mut self, id: u64, message: ToKeeper) -> Flow {
         match message {
             ToKeeper::Ready => self.on_ready(id),
-            ToKeeper::Alive => self.last_alive = clock::now(),
+            ToKeeper::Alive => {
+                // One that is on its way out says nothing of the one that serves.
+                if self.current.as_ref().is_some_and(|gateway| gateway.id == id) {
+                    self.last_alive = clock::now();
+                }
+            }
             ToKeeper::MarkReady { name, incarnation } => {
                 // One that has ended meanwhile is none of our business any more.
                 let _ = self.supervisor.mark_ready(&name, incarnation);
+            }
+            ToKeeper::Idle { name, incarnation } => {
+                self.fleet.idle(id, &name, incarnation);
+                self.review();
             }
             ToKeeper::Restart { name } => {
                 if let Err(error) = self.supervisor.restart(&name, None) {
@@ -209,6 +228,7 @@ impl Keeper {
 
     fn on_tick(&mut self) {
         self.reload(false);
+        self.review();
         let now = clock::now();
         let slow = now.duration_since(self.started) > READY_WITHIN;
         if let Some(gateway) = self.current.as_ref().filter(|g| !g.ready && slow) {

@@ -1,9 +1,12 @@
 //! Taking over a changed configuration, or refusing it.
 
 use super::Keeper;
+use super::leaving::Now;
 use super::sockets::Sockets;
 use crate::config::{self, Config, replicas};
 use crate::link::ToGateway;
+use evenkeel_domain::clock;
+use evenkeel_domain::orchestrator::OrchestratorError;
 
 impl Keeper {
     /// Reads the file again; `asked` by a person, or looked at by the clock.
@@ -51,7 +54,7 @@ impl Keeper {
             && config.log == self.config.log
             && config.trace == self.config.trace;
         let before = std::mem::replace(&mut self.config, config);
-        if let Err(error) = self.apply_instances() {
+        if let Err(error) = self.want_instances() {
             self.config = before;
             return self.refuse(&error);
         }
@@ -60,19 +63,49 @@ impl Keeper {
         tracing::info!(generation = self.generation, in_place, "configuration reloaded");
         if in_place {
             self.tell_all(&self.config_message());
-            self.renew();
         } else if let Err(error) = self.start_gateway(None) {
             tracing::error!(%error, "cannot start a gateway for the new configuration");
         }
+        // After the configuration: what it has again is not to be left alone.
+        self.tell_all(&ToGateway::Retire { leaving: self.fleet.leaving() });
+        self.renew();
+    }
+
+    /// Has the supervisor run what the configuration says. What is gone from it may finish
+    /// first.
+    pub(super) fn want_instances(&mut self) -> Result<(), String> {
+        let wanted = self.config.service.iter().flat_map(replicas::instances).collect();
+        let gateways: Vec<u64> = self.current.iter().chain(&self.old).map(|g| g.id).collect();
+        let now = Now {
+            statuses: &self.supervisor.statuses(),
+            gateways: &gateways,
+            until: clock::now() + self.config.gateway.drain,
+        };
+        let before = self.fleet.clone();
+        self.fleet.want(wanted, &now);
+        self.run_fleet().map_err(|error| {
+            self.fleet = before;
+            error.to_string()
+        })
     }
 
     /// What is ready is not restarted here: the gateway does that in turn, since a change
     /// of all replicas at once would be an outage.
-    pub(super) fn apply_instances(&mut self) -> Result<(), String> {
-        let specs = self.config.service.iter().flat_map(replicas::instances).collect();
-        let outdated = self.supervisor.apply_in_turn(specs).map_err(|e| e.to_string())?;
+    fn run_fleet(&mut self) -> Result<(), OrchestratorError> {
+        let outdated = self.supervisor.apply_in_turn(self.fleet.specs())?;
         self.outdated.extend(outdated);
         Ok(())
+    }
+
+    /// Stops what has left the configuration and has finished.
+    pub(super) fn review(&mut self) {
+        if !self.fleet.review(&self.supervisor.statuses(), clock::now()) {
+            return;
+        }
+        if let Err(error) = self.run_fleet() {
+            tracing::error!(%error, "cannot stop what has left the configuration");
+        }
+        self.renew();
     }
 
     /// Has the gateway restart what is still outdated.

@@ -5,6 +5,7 @@
 
 mod faults;
 mod foreign;
+mod leaving;
 mod operate;
 mod processes;
 mod requests;

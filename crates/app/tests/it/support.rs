@@ -219,7 +219,7 @@ pub(crate) async fn evenkeel(args: &[&str]) -> Ran {
 /// The built-in model as a process of its own.
 pub(crate) struct Model {
     process: Process,
-    address: String,
+    pub(crate) address: String,
     options: Vec<String>,
     dir: TempDir,
 }

@@ -164,7 +164,9 @@ impl<P: Probing> Authority<P> {
         for key in gone {
             self.probing.stop(key);
             if let Some(record) = self.records.remove(&key) {
-                record.replica.live.set_health(Health::Stopped, true, "removed".into(), now);
+                // What it has begun it may end: whoever runs it decides when it stops.
+                let why = "no longer configured; ends what it has begun".into();
+                record.replica.live.set_health(Health::Draining, true, why, now);
             }
         }
         for replica in members.iter() {
