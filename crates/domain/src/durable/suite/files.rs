@@ -143,11 +143,13 @@ pub(super) async fn stay_within_the_limits(store: &Suite, limits: Limits) {
     let refused = store.begin_file(&a, None, NOW).await;
     assert_eq!(refused, Err(StoreError::Full { limit: Limit::Bytes, max: limits.max_bytes }));
     store.abandon_file(&first).await.expect("given up");
+    let fence = store.lease().await;
+    let what = Sweep { uploads_before: 0, batches_before: 0, rows: 100 };
+    store.sweep(&fence, what, NOW).await.expect("swept");
     store.put(&a, b"1", &about("batch", None)).await;
     store.put(&a, b"2", &about("batch", None)).await;
     let refused = store.begin_file(&a, None, NOW).await;
     assert_eq!(refused, Err(StoreError::Full { limit: Limit::Files, max: limits.max_files }));
-    let fence = store.lease().await;
     let output = store.output(&fence, &a, &over).await;
     assert!(store.commit_file(&output, &about("batch_output", None), NOW).await.is_ok());
 }

@@ -1,0 +1,35 @@
+//! What must survive a restart, in one SQLite file.
+//!
+//! ```text
+//!   FileStore, BatchStore, WorkStore   (ports of the domain)
+//!            │
+//!         ┌──▼───┐  one writer: a transaction is on disk before its call is answered
+//!         │Store │  several readers: they never wait for the writer, nor it for them
+//!         └──┬───┘
+//!       seal │ content and answers, when there is a key
+//!            ▼
+//!        evenkeel.db, -wal, -shm
+//! ```
+//!
+//! **Durable**: write-ahead log with `synchronous = FULL`, so every commit ends with an
+//! fsync. **Whole**: a change is one transaction. **Fenced**: whoever executes batches
+//! holds a lease with an epoch, which each of its transactions checks. **Sealed**: content
+//! of files and bodies of answers, not names, counts, times and metadata.
+//!
+//! The file belongs on a local disk: SQLite's locks do not hold on network file systems.
+
+mod batches;
+mod error;
+mod files;
+mod key;
+mod lease;
+mod open;
+mod rows;
+mod seal;
+mod sweep;
+mod tx;
+mod work;
+
+pub use error::OpenError;
+pub use key::{Key, KeyError};
+pub use open::{Options, Store};
