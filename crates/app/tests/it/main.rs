@@ -3,11 +3,16 @@
 //! Every test starts its own servers on ports that the system chooses, and they end with
 //! it. Nothing sleeps for a state that can be asked for: see [`support::until`].
 
+mod clients;
+mod counts;
+mod curl;
 mod faults;
+mod fields;
 mod foreign;
 mod leaving;
 mod operate;
 mod processes;
-mod requests;
+mod servers;
 mod support;
 mod trace;
+mod waiting;
