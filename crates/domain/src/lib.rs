@@ -14,6 +14,7 @@
 //! Nothing here does I/O or spawns a task. Live state is atomics only, so that the
 //! request path never waits for whoever watches it.
 
+pub mod ability;
 pub mod clock;
 pub mod durable;
 pub mod endpoint;
@@ -29,6 +30,7 @@ pub mod settings;
 pub mod transport;
 mod watched;
 
+pub use ability::{Abilities, Known};
 pub use endpoint::Endpoint;
 pub use health::{Gate, Health, Signal, SignalKind};
 pub use outcome::{NetworkFault, Outcome, ReplicaFault};

@@ -33,6 +33,8 @@ pub struct Pool {
     /// The 99th percentile of recent times to first byte, in microseconds, as the health
     /// authority last computed it; 0 before that.
     expected_us: AtomicU64,
+    /// The same for the gap between two tokens of a stream.
+    expected_gap_us: AtomicU64,
     /// Counters.
     pub counts: Counts,
 }
@@ -66,6 +68,15 @@ pub struct Counts {
     pub quarantined: AtomicU64,
     /// Tokens (server-sent events) relayed.
     pub events: AtomicU64,
+    /// Streams that went on elsewhere, by how: token replay, prefill, regenerated.
+    pub resumed: [AtomicU64; 3],
+    /// Streams that broke and could not be carried on.
+    pub broken_streams: AtomicU64,
+    /// Second attempts begun for streams that had not broken: their replica was in doubt or
+    /// silent.
+    pub rescues: AtomicU64,
+    /// Gap between two tokens of a stream, as replicas send them; one in a few is counted.
+    pub gap: Histogram,
     /// Time from the request's head to the answer's head, as clients see it.
     pub first_byte: Histogram,
     /// Time from the request's head to the answer's end.
@@ -90,6 +101,7 @@ impl Pool {
             improved: Notify::new(),
             retry_freed: Notify::new(),
             expected_us: AtomicU64::new(0),
+            expected_gap_us: AtomicU64::new(0),
             counts: Counts::default(),
         }
     }
@@ -119,6 +131,21 @@ impl Pool {
     pub fn set_expected_first_byte(&self, expected: Duration) {
         let us = u64::try_from(expected.as_micros()).unwrap_or(u64::MAX);
         self.expected_us.store(us, Relaxed);
+    }
+
+    /// How long the gap between two tokens normally is at most (99th percentile), once known.
+    #[must_use]
+    pub fn expected_gap(&self) -> Option<Duration> {
+        match self.expected_gap_us.load(Relaxed) {
+            0 => None,
+            us => Some(Duration::from_micros(us)),
+        }
+    }
+
+    /// Sets what [`Pool::expected_gap`] gives. For the health authority only.
+    pub fn set_expected_gap(&self, expected: Duration) {
+        let us = u64::try_from(expected.as_micros()).unwrap_or(u64::MAX);
+        self.expected_gap_us.store(us, Relaxed);
     }
 
     /// How many replicas take traffic.

@@ -1,5 +1,6 @@
 //! One running copy of a model, and what is known of it right now.
 
+use crate::ability::Abilities;
 use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::health::{Gate, Health};
@@ -101,6 +102,8 @@ pub struct Replica {
     pub id: Identity,
     /// What it does right now.
     pub live: Live,
+    /// How it can go on with an answer that another one began.
+    pub abilities: Abilities,
 }
 
 /// The state of a replica that many threads read and few write.
@@ -130,8 +133,9 @@ pub struct Live {
     pub first_byte: Histogram,
     /// Why it is in its state, for people.
     why: ArcSwap<String>,
-    /// Wakes attempts that wait on this replica when it stops being open.
-    pub worsened: Notify,
+    /// Wakes attempts and streams on this replica when its gate gets narrower. Shared, so
+    /// that a stream can own its wait.
+    pub worsened: Arc<Notify>,
     /// Who waits for it to be in some state, or to have nothing under way.
     watched: Watched,
 }
@@ -140,7 +144,7 @@ impl Replica {
     /// A replica in `Starting`, shut to traffic.
     #[must_use]
     pub fn new(id: Identity) -> Self {
-        Self { id, live: Live::new() }
+        Self { id, live: Live::new(), abilities: Abilities::default() }
     }
 
     /// Whether it may take one more attempt by its own concurrency bound.
@@ -175,7 +179,7 @@ impl Live {
             outcomes: [const { AtomicU64::new(0) }; Outcome::COUNT],
             first_byte: Histogram::default(),
             why: ArcSwap::from_pointee("not probed yet".to_owned()),
-            worsened: Notify::new(),
+            worsened: Arc::default(),
             watched: Watched::default(),
         }
     }
@@ -229,7 +233,7 @@ impl Live {
         let gate = Gate::of(health, definite);
         self.gate.store(gate as u8, SeqCst);
         self.watched.tell();
-        if gate > before && health != Health::Draining {
+        if gate > before {
             self.worsened.notify_waiters();
         }
     }

@@ -237,6 +237,23 @@ impl Default for Ejection {
     }
 }
 
+/// How streams are carried on when their replica fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Resume {
+    /// Carry them on. Off, a broken stream ends with an error event.
+    pub enabled: bool,
+    /// Move streams off a replica that is being drained, so that its restart need not wait
+    /// for the longest answer.
+    pub move_on_drain: bool,
+}
+
+impl Default for Resume {
+    fn default() -> Self {
+        Self { enabled: true, move_on_drain: true }
+    }
+}
+
 /// All settings of a service but its replicas.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServiceSettings {
@@ -260,6 +277,8 @@ pub struct ServiceSettings {
     pub retry: Retry,
     /// Waiting for a replica.
     pub hold: Hold,
+    /// Streams that outlive their replica.
+    pub resume: Resume,
     /// Probes.
     pub probe: Probe,
     /// Outlier ejection.

@@ -6,9 +6,11 @@ use crate::body::read::{self, BodyLimits, ReadBody};
 use crate::error::{Refusal, Shape};
 use crate::exchange::{Asker, Exchange, Given};
 use crate::headers::{self, REQUEST_ID};
+use crate::resume::ask::Ask;
+use crate::resume::{Api, discover};
 use crate::route::head::{self, BadBody};
 use crate::route::{self, Entry, Found, Table};
-use crate::template::{Template, TemplateBody};
+use crate::template::{Template, TemplateBody, Watch};
 use crate::trace::RequestTrace;
 use crate::worker::Worker;
 use crate::{cors, models, upgrade};
@@ -125,6 +127,8 @@ struct Routed {
     tier: Tier,
     model: Option<(Range<usize>, Option<String>)>,
     stateful: bool,
+    /// A stream is asked for.
+    stream: bool,
     key: u64,
 }
 
@@ -132,7 +136,7 @@ impl Routed {
     /// Routed without having looked into the body.
     fn plain(entry: Arc<Entry>, head: &Parts, stateful: bool) -> Self {
         let key = key_of(&entry, head, None, None);
-        Self { tier: entry.service.settings.tier, entry, model: None, stateful, key }
+        Self { tier: entry.service.settings.tier, entry, model: None, stateful, stream: false, key }
     }
 }
 
@@ -196,10 +200,18 @@ impl Call<'_> {
         if let (Some(trace), Some((at, _))) = (self.trace, &routed.model) {
             trace.model(body.bytes.get(at.clone()).unwrap_or_default());
         }
-        let template = self.template(&routed, head, body, own_deadline);
+        let template = Rc::new(self.template(&routed, head, body, own_deadline));
+        if let Some(watch) = &template.watch {
+            let model = || {
+                let (at, _) = routed.model.as_ref()?;
+                serde_json::from_slice(template.held_body()?.get(at.clone())?).ok()
+            };
+            discover::start(self.worker, &routed.entry, watch.ask.api, model);
+        }
         let asker =
             Asker { source: self.client.source, key: routed.key, tier: routed.tier, own_deadline };
-        let exchange = Exchange::new(self.worker, &routed.entry, &template, guard.clone(), asker);
+        let worker = self.worker.clone();
+        let exchange = Exchange::new(worker, routed.entry, template, guard.clone(), asker);
         match exchange.run().await {
             Ok(Given::Committed(response)) => Ok(response),
             Ok(Given::PassedOn(response, outcome)) => {
@@ -238,6 +250,11 @@ impl Call<'_> {
         forwarded(&mut headers, self.client);
         let ReadBody { bytes, rest, memory } = body;
         let streamed = rest.is_some();
+        let watch = self.watch(routed, path, repeatable && !streamed, &bytes);
+        if watch.is_some() {
+            // What is compressed cannot be watched.
+            headers.remove(http::header::ACCEPT_ENCODING);
+        }
         Template {
             uri: origin_form(&head.uri),
             headers,
@@ -258,9 +275,19 @@ impl Call<'_> {
             connect: settings.deadlines.connect,
             idle: settings.deadlines.idle,
             deadline: self.started + total,
+            watch,
             trace: self.trace.cloned(),
             method: head.method,
         }
+    }
+
+    /// What is to be known of a stream to carry it on.
+    fn watch(&self, routed: &Routed, path: &str, held: bool, body: &[u8]) -> Option<Watch> {
+        if !held || !routed.stream || self.grpc || !routed.entry.service.settings.resume.enabled {
+            return None;
+        }
+        let ask = Ask::read(Api::of(path)?, body)?;
+        Some(Watch { ask: Rc::new(ask), onward: None })
     }
 
     fn log_line(&self, head: &Parts) -> Option<LogLine> {
@@ -332,7 +359,7 @@ fn route_body(
         Found::None => Err(Refusal::NoRoute(format!("{} {}", head.method, head.uri.path()))),
         Found::Service(entry, tier) if entry.service.settings.protocol != Protocol::Openai => {
             let key = key_of(&entry, head, None, None);
-            Ok(Routed { entry, tier, model: None, stateful: false, key })
+            Ok(Routed { entry, tier, model: None, stateful: false, stream: false, key })
         }
         Found::Service(entry, tier) => {
             by_model(table, Some(entry), head, body).map(|routed| Routed { tier, ..routed })
@@ -372,7 +399,7 @@ fn by_model(
     let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));
     let key = key_of(&entry, head, read.user, read.prompt);
     let tier = settings.tier;
-    Ok(Routed { tier, model, stateful: read.stateful, key, entry })
+    Ok(Routed { tier, model, stateful: read.stateful, stream: read.stream, key, entry })
 }
 
 fn alias(settings: &ServiceSettings, name: &str) -> Option<String> {

@@ -22,6 +22,7 @@ mod handle;
 mod headers;
 mod listen;
 mod models;
+mod resume;
 pub mod route;
 pub mod settings;
 mod shared;

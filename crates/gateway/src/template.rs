@@ -3,11 +3,15 @@
 use crate::body::{ClientRest, UpBody};
 use crate::error::Shape;
 use crate::headers;
-use crate::route::head::with_model;
+use crate::resume::ask::Ask;
+use crate::resume::ledger::{Ledger, Step};
+use crate::resume::rung::{Onward, Rung};
+use crate::route::head::{self, with_model};
 use crate::trace::RequestTrace;
 use crate::trace::parent::TRACEPARENT;
 use bytes::Bytes;
 use evenkeel_domain::replica::Identity;
+use evenkeel_domain::{Known, Replica};
 use http::{HeaderMap, Method, Request, Uri};
 use hyper::body::Body;
 use std::cell::RefCell;
@@ -39,8 +43,25 @@ pub(crate) struct Template {
     pub(crate) connect: Duration,
     pub(crate) idle: Duration,
     pub(crate) deadline: Instant,
+    /// How its stream is carried on when its replica fails; `None` where none is asked for
+    /// or understood.
+    pub(crate) watch: Option<Watch>,
     /// Tells each replica the span of its own attempt, where the request is recorded.
     pub(crate) trace: Option<Rc<RequestTrace>>,
+}
+
+/// A stream that is watched, event by event.
+pub(crate) struct Watch {
+    pub(crate) ask: Rc<Ask>,
+    /// Going on with what another replica began.
+    pub(crate) onward: Option<OnwardWatch>,
+}
+
+/// What a successor's stream is fitted to.
+pub(crate) struct OnwardWatch {
+    pub(crate) ledger: Rc<RefCell<Ledger>>,
+    pub(crate) rung: Rung,
+    pub(crate) from: Step,
 }
 
 /// The body to send.
@@ -55,6 +76,56 @@ pub(crate) enum TemplateBody {
 }
 
 impl Template {
+    /// Whether this goes on with an answer that was begun elsewhere.
+    pub(crate) fn is_onward(&self) -> bool {
+        self.watch.as_ref().is_some_and(|w| w.onward.is_some())
+    }
+
+    /// The same request, to go on with its answer. `None` when its body is not held.
+    pub(crate) fn onward(
+        &self,
+        onward: Onward,
+        ask: Rc<Ask>,
+        ledger: Rc<RefCell<Ledger>>,
+        rung: Rung,
+    ) -> Option<Self> {
+        let TemplateBody::Whole(original, _) = &self.body else { return None };
+        let same = rung == Rung::Regenerate;
+        let body = if same { original.clone() } else { Bytes::from(onward.body) };
+        let model = match same {
+            true => self.model.clone(),
+            false => self
+                .model
+                .as_ref()
+                .and_then(|(_, alias)| Some((head::read(&body).ok()?.model?.1, alias.clone()))),
+        };
+        let uri = match onward.path {
+            Some(path) => Uri::from_static(path),
+            None => self.uri.clone(),
+        };
+        Some(Self {
+            method: self.method.clone(),
+            uri,
+            headers: self.headers.clone(),
+            body: TemplateBody::Whole(body, None),
+            model,
+            watch: Some(Watch {
+                ask,
+                onward: Some(OnwardWatch { ledger, rung, from: onward.from }),
+            }),
+            trace: self.trace.clone(),
+            ..*self
+        })
+    }
+
+    /// The body as the client sent it, where it is held.
+    pub(crate) fn held_body(&self) -> Option<&Bytes> {
+        match &self.body {
+            TemplateBody::Whole(bytes, _) => Some(bytes),
+            TemplateBody::Once(_) => None,
+        }
+    }
+
     /// Whether the body can still be sent in full.
     pub(crate) fn can_send(&self) -> bool {
         match &self.body {
@@ -64,8 +135,9 @@ impl Template {
     }
 
     /// The request for one replica over HTTP/2; `None` when the body can no longer be sent.
-    pub(crate) fn build_h2(&self, to: &Identity) -> Option<Request<UpBody>> {
-        let mut request = Request::new(self.body_for(to)?);
+    pub(crate) fn build_h2(&self, replica: &Replica) -> Option<Request<UpBody>> {
+        let to = &replica.id;
+        let mut request = Request::new(self.body_for(replica)?);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.absolute_uri(to);
         *request.headers_mut() = self.headers.clone();
@@ -113,7 +185,8 @@ impl Template {
     }
 
     /// The body for one replica; `None` when it can no longer be sent.
-    pub(crate) fn body_for(&self, to: &Identity) -> Option<UpBody> {
+    pub(crate) fn body_for(&self, replica: &Replica) -> Option<UpBody> {
+        let to = &replica.id;
         let renamed = |bytes: &Bytes| match &self.model {
             None => bytes.clone(),
             Some((at, alias)) => match to.model.as_deref().or(alias.as_deref()) {
@@ -122,12 +195,29 @@ impl Template {
             },
         };
         match &self.body {
-            TemplateBody::Whole(bytes, _) => Some(UpBody::Full(Some(renamed(bytes)))),
+            TemplateBody::Whole(bytes, _) => {
+                let body = renamed(bytes);
+                Some(UpBody::Full(Some(if self.wants_ids_of(replica) {
+                    with_ids(&body)
+                } else {
+                    body
+                })))
+            }
             TemplateBody::Once(rest) => {
                 let (first, rest) = rest.borrow_mut().take()?;
                 Some(UpBody::Stream(Some(renamed(&first)), rest))
             }
         }
+    }
+
+    /// Token ids make an answer exact to go on with; they are asked for where that may
+    /// come about, and taken out again on the way to the client.
+    fn wants_ids_of(&self, replica: &Replica) -> bool {
+        self.watch.as_ref().is_some_and(|watch| {
+            watch.ask.can_replay()
+                && watch.onward.as_ref().is_none_or(|o| o.rung == Rung::Regenerate)
+                && replica.abilities.token_ids.get() == Known::Yes
+        })
     }
 
     /// Absolute form: HTTP/2 makes its pseudo-headers of it.
@@ -142,6 +232,14 @@ impl Template {
             .build()
             .unwrap_or_else(|_| self.uri.clone())
     }
+}
+
+/// The body, asking for token ids. It is a JSON object with at least one field: it has
+/// been read as a request for a stream.
+fn with_ids(body: &Bytes) -> Bytes {
+    let Some(open) = memchr::memchr(b'{', body) else { return body.clone() };
+    let field: &[u8] = br#""return_token_ids":true,"#;
+    [&body[..=open], field, &body[open + 1..]].concat().into()
 }
 
 /// One header field. Names and values were checked when they were read or configured.

@@ -1,7 +1,8 @@
 //! The shape of `evenkeel.toml`.
 
 use evenkeel_domain::settings::{
-    BalanceOptions, Deadlines, Ejection, Hold, Probe, Protocol, Retry, ServiceSettings, Tier,
+    BalanceOptions, Deadlines, Ejection, Hold, Probe, Protocol, Resume, Retry, ServiceSettings,
+    Tier,
 };
 use evenkeel_gateway::RouteRule;
 use evenkeel_gateway::settings::{Cors, Limits};
@@ -211,6 +212,9 @@ pub(crate) struct ServiceConfig {
     /// Waiting for a replica.
     #[serde(default)]
     pub(crate) hold: Hold,
+    /// Streams that outlive their replica.
+    #[serde(default)]
+    pub(crate) resume: Resume,
     /// Probes.
     #[serde(default)]
     pub(crate) probe: Probe,
@@ -327,6 +331,7 @@ impl ServiceConfig {
             deadlines: self.deadlines.clone(),
             retry: self.retry.clone(),
             hold: self.hold.clone(),
+            resume: self.resume.clone(),
             probe: self.probe.clone(),
             ejection: self.ejection.clone(),
             max_body: self.max_body,

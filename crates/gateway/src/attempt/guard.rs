@@ -92,6 +92,20 @@ impl AttemptGuard {
         self.replica.live.record_first_byte(now.saturating_duration_since(self.started));
     }
 
+    /// The answer got longer.
+    pub(crate) fn moved(&self) {
+        self.replica.live.moved(clock::now());
+    }
+
+    /// Another attempt of the same errand on the same replica.
+    pub(crate) fn again(&self) -> Self {
+        let now = clock::now();
+        let mut guard =
+            Self::enter(&self.worker, &self.request, self.replica.clone(), now, self.apart);
+        guard.abandoned = self.abandoned.clone();
+        guard
+    }
+
     /// The replica asked to be left alone.
     pub(crate) fn busy_for(&self, asked: Option<Duration>) {
         // Each "busy" in a row doubles the pause: many requests may have been on their way

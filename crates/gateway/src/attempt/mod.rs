@@ -9,10 +9,12 @@
 
 pub(crate) mod classify;
 pub(crate) mod guard;
+mod stream;
 
 use crate::body::OutBody;
 use crate::body::relay::Relay;
 use crate::headers;
+use crate::resume::live::Live;
 use crate::shared::Reserved;
 use crate::template::Template;
 use crate::upstream::{AnswerBody, SendFailure};
@@ -36,8 +38,17 @@ const ERROR_MAX: usize = 64 << 10;
 pub(crate) enum End {
     /// The answer may go to the client.
     Commit(Response<OutBody>),
+    /// A stream that has its first token, or the next one.
+    Stream(Box<Opened>),
     /// It may not.
     Failed(Box<Failed>),
+}
+
+/// A stream whose first new events are here.
+pub(crate) struct Opened {
+    pub(crate) head: http::response::Parts,
+    pub(crate) live: Box<Live>,
+    pub(crate) first: Bytes,
 }
 
 /// A failed attempt.
@@ -53,6 +64,10 @@ pub(crate) struct Failed {
     /// What the replica answered, to be passed on when nothing better comes.
     pub(crate) answer: Option<(StatusCode, HeaderMap, Bytes)>,
     pub(crate) retry_after: Option<Duration>,
+    /// It gives another answer than the one to go on with.
+    pub(crate) diverged: bool,
+    /// It refuses to go on with an answer this way.
+    pub(crate) refused: bool,
     /// Which replica, and which start of it.
     pub(crate) replica: (u64, Incarnation),
 }
@@ -89,15 +104,7 @@ fn fail(
     more: impl FnOnce(&mut Failed),
 ) -> End {
     let replica = (guard.replica().id.key, guard.incarnation());
-    let mut failed = Failed {
-        outcome,
-        text,
-        unsent: false,
-        client_broke: false,
-        answer: None,
-        retry_after: None,
-        replica,
-    };
+    let mut failed = Failed::of_stream(outcome, text, replica);
     more(&mut failed);
     guard.settle(outcome);
     End::Failed(Box::new(failed))
@@ -119,6 +126,10 @@ async fn answered(
 ) -> End {
     match classify::head(answer.head.status, &answer.head.headers, template.grpc) {
         Verdict::Good => good(template, guard, request, answer).await,
+        Verdict::PassOn if template.is_onward() => {
+            let text = format!("answered {} when asked to go on", answer.head.status);
+            stream::refused(guard, text)
+        }
         Verdict::PassOn => {
             guard.first_byte();
             commit_relayed(template, guard, request, answer, Bytes::new(), Outcome::ClientFault)
@@ -171,6 +182,14 @@ async fn good(
     if template.head_only || classify::has_no_body(head.status) {
         guard.first_byte();
         return commit_relayed(template, guard, request, answer, Bytes::new(), Outcome::Ok);
+    }
+    if let Some(watch) = &template.watch {
+        if headers::is_type(&head.headers, "text/event-stream") {
+            return stream::open(watch, guard, answer).await;
+        }
+        if template.is_onward() {
+            return stream::diverged(guard, "answered without a stream".into());
+        }
     }
     let json = headers::is_type(&head.headers, "application/json");
     let announced = answer.body.size_hint().exact();
@@ -327,6 +346,21 @@ fn commit_relayed(
 }
 
 impl Failed {
+    /// A failure of which nothing more is known.
+    pub(crate) fn of_stream(outcome: Outcome, text: String, replica: (u64, Incarnation)) -> Self {
+        Self {
+            outcome,
+            text,
+            unsent: false,
+            client_broke: false,
+            answer: None,
+            retry_after: None,
+            diverged: false,
+            refused: false,
+            replica,
+        }
+    }
+
     /// The replica's own answer, for a client that gets nothing better.
     pub(crate) fn into_answer(self) -> Option<Response<OutBody>> {
         let (status, mut headers, bytes) = self.answer?;

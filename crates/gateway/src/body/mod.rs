@@ -3,6 +3,7 @@
 pub(crate) mod read;
 pub(crate) mod relay;
 
+use crate::resume::carry::Carried;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -21,6 +22,8 @@ pub(crate) enum OutBody {
     Full(Option<Bytes>, Option<Box<http::HeaderMap>>),
     /// From a replica, as it comes.
     Relay(Box<Relay>),
+    /// A stream that outlives its replica.
+    Carried(Box<Carried>),
 }
 
 impl OutBody {
@@ -44,6 +47,7 @@ impl Body for OutBody {
                 _ => trailers.take().map(|t| Ok(Frame::trailers(*t))),
             }),
             Self::Relay(relay) => relay.poll_frame(cx),
+            Self::Carried(carried) => carried.poll_frame(cx),
         }
     }
 
@@ -54,6 +58,7 @@ impl Body for OutBody {
                 bytes.as_ref().is_none_or(Bytes::is_empty) && trailers.is_none()
             }
             Self::Relay(relay) => relay.is_end_stream(),
+            Self::Carried(carried) => carried.is_end_stream(),
         }
     }
 
@@ -64,6 +69,7 @@ impl Body for OutBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             Self::Relay(relay) => relay.size_hint(),
+            Self::Carried(_) => SizeHint::default(),
         }
     }
 }

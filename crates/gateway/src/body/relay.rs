@@ -200,7 +200,7 @@ impl Relay {
 }
 
 /// An error as an event, for streams that have already begun.
-fn error_event(shape: Shape, outcome: Outcome, text: &str) -> Bytes {
+pub(crate) fn error_event(shape: Shape, outcome: Outcome, text: &str) -> Bytes {
     let text = format!("The stream could not be completed: {text}");
     // A blank line first ends whatever event the replica had begun.
     let event = match shape {

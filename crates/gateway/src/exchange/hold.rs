@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::time::timeout;
 
-impl Exchange<'_> {
+impl Exchange {
     /// An attempt on a replica, waiting for one if need be.
     pub(super) async fn acquire(&mut self) -> Result<AttemptGuard, Refusal> {
         if let Some(attempt) = self.pick(self.now()) {

@@ -13,21 +13,24 @@
 
 mod death;
 mod hold;
+mod onward;
 mod pick;
 mod race;
 mod retry;
 
 use crate::attempt::guard::RequestGuard;
-use crate::attempt::{End, Failed};
+use crate::attempt::{End, Failed, Opened};
 use crate::body::OutBody;
 use crate::error::Refusal;
+use crate::resume::carry::Carried;
 use crate::route::Entry;
 use crate::template::Template;
 use crate::worker::Worker;
 use death::Deaths;
 use evenkeel_domain::settings::Tier;
-use evenkeel_domain::{Outcome, clock};
+use evenkeel_domain::{Outcome, Pool, clock};
 use http::Response;
+use onward::Onward;
 pub(crate) use pick::pick_any;
 use retry::RetryPermit;
 use smallvec::SmallVec;
@@ -50,10 +53,10 @@ pub(crate) struct Asker {
 }
 
 /// One request under way.
-pub(crate) struct Exchange<'a> {
-    worker: &'a Rc<Worker>,
-    entry: &'a Arc<Entry>,
-    template: &'a Template,
+pub(crate) struct Exchange {
+    worker: Rc<Worker>,
+    entry: Arc<Entry>,
+    template: Rc<Template>,
     request: Rc<RequestGuard>,
     asker: Asker,
     /// Replicas this request was sent to, by key.
@@ -65,13 +68,15 @@ pub(crate) struct Exchange<'a> {
     deaths: Deaths,
     held_for: Duration,
     permit: Option<RetryPermit>,
+    /// The answer to go on with, once it has broken.
+    onward: Option<Onward>,
 }
 
-impl<'a> Exchange<'a> {
+impl Exchange {
     pub(crate) fn new(
-        worker: &'a Rc<Worker>,
-        entry: &'a Arc<Entry>,
-        template: &'a Template,
+        worker: Rc<Worker>,
+        entry: Arc<Entry>,
+        template: Rc<Template>,
         request: Rc<RequestGuard>,
         asker: Asker,
     ) -> Self {
@@ -88,21 +93,34 @@ impl<'a> Exchange<'a> {
             deaths: Deaths::default(),
             held_for: Duration::ZERO,
             permit: None,
+            onward: None,
         }
     }
 
     /// Runs the request until an answer may go to the client.
     pub(crate) async fn run(mut self) -> Result<Given, Refusal> {
-        self.deaths.admit(self.worker, self.template)?;
+        self.deaths.admit(&self.worker, &self.template)?;
+        match self.attempt_until_commit().await? {
+            Ran::Given(given) => Ok(given),
+            Ran::Stream(opened) => {
+                self.request.answered(opened.head.status);
+                Ok(Given::Committed(Carried::response(self, *opened)))
+            }
+        }
+    }
+
+    /// Attempts until one may go to the client.
+    async fn attempt_until_commit(&mut self) -> Result<Ran, Refusal> {
         let mut last: Option<Box<Failed>> = None;
         loop {
             let attempt = match self.acquire().await {
                 Ok(attempt) => attempt,
                 // A replica's own "busy" tells the client more than ours.
-                Err(refusal) => return passed_on(last).ok_or(refusal),
+                Err(refusal) => return passed_on(last).map(Ran::Given).ok_or(refusal),
             };
             let failed = match self.race(attempt).await {
-                End::Commit(response) => return Ok(Given::Committed(response)),
+                End::Commit(response) => return Ok(Ran::Given(Given::Committed(response))),
+                End::Stream(opened) => return Ok(Ran::Stream(opened)),
                 End::Failed(failed) => failed,
             };
             tracing::debug!(
@@ -115,7 +133,7 @@ impl<'a> Exchange<'a> {
             if let Some(end) = self.judge(&failed) {
                 return match end {
                     Give::Refusal(refusal) => Err(refusal),
-                    Give::Answer(refusal) => passed_on(Some(failed)).ok_or(refusal),
+                    Give::Answer(refusal) => passed_on(Some(failed)).map(Ran::Given).ok_or(refusal),
                 };
             }
             self.before_next(&failed).await?;
@@ -131,6 +149,9 @@ impl<'a> Exchange<'a> {
         }
         if outcome == Outcome::Expired {
             return Some(Give::Refusal(self.expired()));
+        }
+        if failed.diverged {
+            return self.diverged(failed);
         }
         if !outcome.worth_retrying() {
             return Some(Give::Answer(Refusal::BadRequest(failed.text.clone())));
@@ -168,6 +189,27 @@ impl<'a> Exchange<'a> {
         self.tried.borrow().contains(&key)
     }
 
+    pub(crate) fn template(&self) -> &Template {
+        &self.template
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.entry.service.pool
+    }
+
+    pub(crate) fn request(&self) -> &Rc<RequestGuard> {
+        &self.request
+    }
+
+    /// Whether streams leave a replica that is being drained.
+    pub(crate) fn moves_on_drain(&self) -> bool {
+        self.entry.service.settings.resume.move_on_drain
+    }
+
     fn now(&self) -> Instant {
         clock::now()
     }
@@ -185,6 +227,13 @@ fn passed_on(last: Option<Box<Failed>>) -> Option<Given> {
     let failed = last?;
     let outcome = failed.outcome;
     failed.into_answer().map(|response| Given::PassedOn(response, outcome))
+}
+
+/// What attempts have led to.
+enum Ran {
+    Given(Given),
+    /// A stream with its first token, or its next one.
+    Stream(Box<Opened>),
 }
 
 /// What goes to the client.

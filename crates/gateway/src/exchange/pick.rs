@@ -29,7 +29,7 @@ struct Class {
     busy: bool,
 }
 
-impl Exchange<'_> {
+impl Exchange {
     /// An attempt on the best replica there is, or `None` when none can take it.
     pub(super) fn pick(&self, now: Instant) -> Option<AttemptGuard> {
         CLASSES.iter().find_map(|class| self.pick_of(class, now))
@@ -46,6 +46,7 @@ impl Exchange<'_> {
         let fits = |replica: &&Arc<Replica>| {
             let live = &replica.live;
             live.gate() <= class.gate
+                && self.is_same_revision(replica)
                 && replica.has_room()
                 && (class.tried || !self.is_tried(replica.id.key))
                 && (class.busy || !live.is_busy(now))
@@ -63,6 +64,11 @@ impl Exchange<'_> {
         Some(self.enter(chosen.clone(), now))
     }
 
+    /// An answer is gone on with only by the model version that began it.
+    fn is_same_revision(&self, replica: &Replica) -> bool {
+        self.onward.as_ref().is_none_or(|onward| **onward.revision() == *replica.id.revision)
+    }
+
     fn enter(&self, replica: Arc<Replica>, now: Instant) -> AttemptGuard {
         if !self.is_tried(replica.id.key) {
             self.tried.borrow_mut().push(replica.id.key);
@@ -70,7 +76,7 @@ impl Exchange<'_> {
         self.attempts.set(self.attempts.get() + 1);
         self.request.attempt_made();
         self.deaths.begins_on(&replica);
-        AttemptGuard::enter(self.worker, &self.request, replica, now, self.deaths.is_apart())
+        AttemptGuard::enter(&self.worker, &self.request, replica, now, self.deaths.is_apart())
             .traced(self.template.trace.as_ref())
     }
 
@@ -79,6 +85,7 @@ impl Exchange<'_> {
         self.entry.service.pool.members().iter().any(|r| {
             r.live.gate() == Gate::Open
                 && r.has_room()
+                && self.is_same_revision(r)
                 && !r.live.is_busy(now)
                 && !self.is_tried(r.id.key)
         })

@@ -4,9 +4,9 @@
 
 use super::Exchange;
 use crate::attempt::guard::AttemptGuard;
-use crate::attempt::{End, Failed, attempt};
+use crate::attempt::{End, Failed};
 use evenkeel_domain::outcome::{Outcome, ReplicaFault};
-use evenkeel_domain::{Gate, Replica, SignalKind};
+use evenkeel_domain::{Gate, Health, Replica, SignalKind};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -29,7 +29,7 @@ struct Runners {
     running: Vec<(Arc<Replica>, Abandon)>,
 }
 
-impl Exchange<'_> {
+impl Exchange {
     pub(super) async fn race(&self, first: AttemptGuard) -> End {
         let replica = first.replica().clone();
         let worsened = replica.live.worsened.notified();
@@ -37,7 +37,7 @@ impl Exchange<'_> {
         worsened.as_mut().enable();
         let mut watch = Watch::new(self, first.started());
         let abandon = first.abandon_cell();
-        let attempt = attempt(self.worker, self.template, first, &self.request);
+        let attempt = self.attempt_on(first);
         tokio::pin!(attempt);
         let timer = tokio::time::sleep_until(watch.next().into());
         tokio::pin!(timer);
@@ -45,7 +45,13 @@ impl Exchange<'_> {
             tokio::select! {
                 biased;
                 end = &mut attempt => return end,
-                () = &mut worsened => break,
+                () = &mut worsened => {
+                    if replica.live.gate() != Gate::Open && replica.live.health() != Health::Draining {
+                        break;
+                    }
+                    worsened.set(replica.live.worsened.notified());
+                    worsened.as_mut().enable();
+                }
                 () = &mut timer => {
                     let now = self.now();
                     if let Some(outcome) = watch.overdue(now) {
@@ -53,7 +59,7 @@ impl Exchange<'_> {
                         return self.gave_up(&replica, outcome);
                     }
                     self.report_waiting(&replica, &mut watch, now);
-                    if replica.live.gate() != Gate::Open {
+                    if replica.live.gate() != Gate::Open && replica.live.health() != Health::Draining {
                         break;
                     }
                     timer.as_mut().reset(watch.next().into());
@@ -86,7 +92,7 @@ impl Exchange<'_> {
                 }
             }
             match last.take() {
-                Some(End::Commit(response)) => return End::Commit(response),
+                Some(won @ (End::Commit(_) | End::Stream(_))) => return won,
                 Some(failed) if first_ended && field.is_empty() => return failed,
                 _ => {}
             }
@@ -105,7 +111,7 @@ impl Exchange<'_> {
         let Some(guard) = self.pick_fresh(self.now()) else { return };
         self.entry.service.pool.counts.raced.fetch_add(1, Relaxed);
         runners.running.push((guard.replica().clone(), guard.abandon_cell()));
-        field.push(Box::pin(attempt(self.worker, self.template, guard, &self.request)));
+        field.push(Box::pin(self.attempt_on(guard)));
     }
 
     fn report_waiting(&self, replica: &Replica, watch: &mut Watch, now: Instant) {
@@ -126,28 +132,13 @@ impl Exchange<'_> {
 
     fn gave_up(&self, replica: &Replica, outcome: Outcome) -> End {
         let text = format!("{} did not answer in time", replica.id.name);
-        End::Failed(Box::new(Failed {
-            outcome,
-            text,
-            unsent: false,
-            client_broke: false,
-            answer: None,
-            retry_after: None,
-            replica: (replica.id.key, replica.live.incarnation()),
-        }))
+        let place = (replica.id.key, replica.live.incarnation());
+        End::Failed(Box::new(Failed::of_stream(outcome, text, place)))
     }
 }
 
 fn unreachable_end(outcome: Outcome) -> End {
-    End::Failed(Box::new(Failed {
-        outcome,
-        text: "no attempt left".into(),
-        unsent: false,
-        client_broke: false,
-        answer: None,
-        retry_after: None,
-        replica: (0, Default::default()),
-    }))
+    End::Failed(Box::new(Failed::of_stream(outcome, "no attempt left".into(), Default::default())))
 }
 
 impl Runners {
@@ -166,7 +157,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(exchange: &Exchange<'_>, started: Instant) -> Self {
+    fn new(exchange: &Exchange, started: Instant) -> Self {
         let service = &exchange.entry.service;
         let normal = service.pool.expected_first_byte();
         Self {

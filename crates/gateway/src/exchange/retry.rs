@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 pub(super) struct RetryPermit(Arc<Pool>);
 
 impl RetryPermit {
-    fn try_take(pool: &Arc<Pool>, settings: &Retry) -> Option<Self> {
+    pub(super) fn try_take(pool: &Arc<Pool>, settings: &Retry) -> Option<Self> {
         let active = pool.counts.active.load(Relaxed);
         let allowed = (active * settings.budget_percent / 100).max(settings.budget_min);
         if pool.counts.retrying.fetch_add(1, Relaxed) < allowed {
@@ -35,7 +35,7 @@ impl Drop for RetryPermit {
     }
 }
 
-impl Exchange<'_> {
+impl Exchange {
     /// Waits as long as the last failure asks for.
     pub(super) async fn before_next(&mut self, failed: &Failed) -> Result<(), Refusal> {
         let after_death = self.deaths.note(failed);
@@ -52,7 +52,7 @@ impl Exchange<'_> {
         if !pause.is_zero() {
             sleep(pause).await;
         }
-        self.deaths.judge(self.worker, self.entry, self.template)?;
+        self.deaths.judge(&self.worker, &self.entry, &self.template)?;
         if failed.outcome.is_hard() {
             return Ok(());
         }

@@ -12,6 +12,8 @@ struct Fields<'a> {
     #[serde(borrow)]
     user: Option<&'a RawValue>,
     #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
     store: Option<&'a RawValue>,
     #[serde(borrow)]
     previous_response_id: Option<&'a RawValue>,
@@ -30,6 +32,8 @@ pub(crate) struct BodyHead<'a> {
     pub(crate) model: Option<(Cow<'a, str>, std::ops::Range<usize>)>,
     /// Whether the call keeps state on the replica, and so may not be made twice.
     pub(crate) stateful: bool,
+    /// Whether a stream is asked for.
+    pub(crate) stream: bool,
     /// The end user's name.
     pub(crate) user: Option<&'a str>,
     /// The prompt, raw.
@@ -62,6 +66,7 @@ pub(crate) fn read(body: &[u8]) -> Result<BodyHead<'_>, BadBody> {
     Ok(BodyHead {
         model,
         stateful: is(fields.store, "true") || has_previous,
+        stream: is(fields.stream, "true"),
         user: fields.user.map(RawValue::get),
         prompt: fields.messages.or(fields.prompt).or(fields.input).map(RawValue::get),
     })

@@ -291,6 +291,7 @@ mod tests {
             deadlines: Deadlines::default(),
             retry: Retry::default(),
             hold: Hold::default(),
+            resume: Default::default(),
             probe: Probe::default(),
             ejection: Ejection::default(),
             max_body: 1 << 30,

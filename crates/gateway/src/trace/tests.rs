@@ -178,6 +178,7 @@ fn each_replica_is_told_its_own_attempt_in_either_protocol() {
         connect: std::time::Duration::ZERO,
         idle: std::time::Duration::ZERO,
         deadline: clock::now(),
+        watch: None,
         trace: Some(trace.clone()),
     };
     for replica in [&a, &b] {
@@ -187,7 +188,7 @@ fn each_replica_is_told_its_own_attempt_in_either_protocol() {
         let line = format!("traceparent: {}\r\n", std::str::from_utf8(&told).unwrap());
         assert_eq!(h1.matches("traceparent").count(), 1, "{h1}");
         assert!(h1.contains(&line), "{h1}");
-        let h2 = template.build_h2(&replica.id).unwrap();
+        let h2 = template.build_h2(replica).unwrap();
         assert_eq!(h2.headers()[TRACEPARENT].as_bytes(), told);
         assert_eq!(h2.headers().get_all(TRACEPARENT).iter().count(), 1);
     }

@@ -75,7 +75,7 @@ async fn request_on(
     if let Err(error) = sender.ready().await {
         return Err(unsent(NetworkFault::Reset, error.to_string()));
     }
-    let request = template.build_h2(&replica.id).ok_or_else(already_sent)?;
+    let request = template.build_h2(replica).ok_or_else(already_sent)?;
     match sender.try_send_request(request).await {
         Ok(response) => {
             let (head, body) = response.into_parts();

@@ -189,7 +189,7 @@ impl Connections {
         replica: &Replica,
         template: &Template,
     ) -> Result<Answer, SendFailure> {
-        let body = template.body_for(&replica.id).ok_or_else(already_sent)?;
+        let body = template.body_for(replica).ok_or_else(already_sent)?;
         let head = template.encode_h1(&replica.id, &body);
         let home = Rc::downgrade(self);
         let (head, body) = connection.exchange(head, body, &template.method, home).await?;

@@ -86,6 +86,7 @@ struct Group {
     settings: Arc<ServiceSettings>,
     pool: Arc<Pool>,
     latencies: VecDeque<Snapshot>,
+    gaps: VecDeque<Snapshot>,
 }
 
 /// The authority's state.
@@ -193,8 +194,9 @@ impl<P: Probing> Authority<P> {
         }
         drop(members);
         let name = pool.name.clone();
-        let latencies = self.groups.remove(&name).map(|g| g.latencies).unwrap_or_default();
-        self.groups.insert(name, Group { settings, pool, latencies });
+        let (latencies, gaps) =
+            self.groups.remove(&name).map(|g| (g.latencies, g.gaps)).unwrap_or_default();
+        self.groups.insert(name, Group { settings, pool, latencies, gaps });
         self.judge_all(now);
     }
 
@@ -319,5 +321,20 @@ impl Group {
             self.latencies.pop_front();
         }
         self.latencies.push_back(now);
+        self.learn_gaps();
+    }
+
+    /// Learns what a normal gap between two tokens is.
+    fn learn_gaps(&mut self) {
+        let now = self.pool.counts.gap.snapshot();
+        let window = self.gaps.front().map(|before| now.since(before));
+        let recent = window.filter(|w| w.count() >= LATENCY_ENOUGH);
+        if let Some(p99) = recent.as_ref().unwrap_or(&now).quantile(0.99) {
+            self.pool.set_expected_gap(p99);
+        }
+        if self.gaps.len() == LATENCY_WINDOW {
+            self.gaps.pop_front();
+        }
+        self.gaps.push_back(now);
     }
 }

@@ -46,6 +46,7 @@ fn record() -> Record {
         deadlines: Default::default(),
         retry: Default::default(),
         hold: Default::default(),
+        resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),
         max_body: 1,
