@@ -4,6 +4,7 @@ use bytes::BytesMut;
 use http::StatusCode;
 
 use super::Answer;
+use super::openai::{self, Events};
 use crate::app::{App, Head};
 use crate::body::{Format, Reply};
 use crate::error::ApiError;
@@ -27,8 +28,8 @@ pub(crate) async fn chat(app: &App, fields: &Fields) -> Answer {
     let run = Run::start(app, shared.job(app, vec![prompt])?).await?;
     let head = app.head("chatcmpl-");
     if stream {
-        let format = Chunks { start: start(app, &head), prompt_ids, include_usage };
-        return Ok(Reply::stream(run, format));
+        let events = Events::new(app, &head, "chat.completion.chunk", include_usage);
+        return Ok(Reply::stream(run, Chunks { events, prompt_ids }));
     }
     let (done, run) = run.finish().await;
     Ok(Reply::json(StatusCode::OK, whole(app, &head, &done, prompt_ids.as_deref(), &run)))
@@ -53,58 +54,22 @@ pub(super) fn ending(fields: &Fields, turns: &[Turn]) -> Result<Ending, ApiError
     })
 }
 
-fn head_json(app: &App, head: &Head, object: &str, out: &mut BytesMut) {
-    wire::raw(out, "{\"id\":");
-    wire::string(out, &head.id);
-    wire::raw(out, ",\"object\":");
-    wire::string(out, object);
-    wire::raw(out, ",\"created\":");
-    wire::number(out, head.created as usize);
-    wire::raw(out, ",\"model\":");
-    wire::string(out, &app.settings.model);
-    wire::raw(out, ",\"system_fingerprint\":");
-    wire::string(out, &app.model.fingerprint);
-}
-
-/// The part that all events of a stream share.
-pub(super) fn event_start(app: &App, head: &Head, object: &str) -> String {
-    let mut out = BytesMut::new();
-    wire::raw(&mut out, "data: ");
-    head_json(app, head, object, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The part that all unary answers share.
-pub(super) fn whole_start(app: &App, head: &Head, object: &str) -> BytesMut {
-    let mut out = BytesMut::with_capacity(1024);
-    head_json(app, head, object, &mut out);
-    out
-}
-
-fn start(app: &App, head: &Head) -> String {
-    event_start(app, head, "chat.completion.chunk")
-}
-
 fn whole(app: &App, head: &Head, done: &[Done], prompt_ids: Option<&[Id]>, run: &Run) -> BytesMut {
-    let mut out = whole_start(app, head, "chat.completion");
-    wire::raw(&mut out, ",\"choices\":[");
+    let mut out = openai::whole_start(app, head, "chat.completion");
     for (index, choice) in done.iter().enumerate() {
-        wire::raw(&mut out, if index == 0 { "{\"index\":" } else { ",{\"index\":" });
-        wire::number(&mut out, index);
+        openai::choice_start(index, &mut out);
         wire::raw(&mut out, ",\"message\":{\"role\":\"assistant\",\"content\":");
         wire::string(&mut out, &choice.text);
-        wire::raw(&mut out, ",\"refusal\":null},\"logprobs\":null,\"finish_reason\":");
-        wire::string_or_null(&mut out, choice.finish.map(|finish| finish.word()));
-        wire::raw(&mut out, ",\"stop_reason\":");
-        wire::string_or_null(&mut out, choice.stop.as_deref());
+        wire::raw(&mut out, ",\"refusal\":null}");
+        openai::finish_reason(choice.finish.map(|finish| finish.word()), &mut out);
+        openai::stop_reason(choice.stop.as_deref(), &mut out);
         if prompt_ids.is_some() {
             wire::raw(&mut out, ",\"token_ids\":");
             wire::ids(&mut out, &choice.ids);
         }
         wire::raw(&mut out, "}");
     }
-    wire::raw(&mut out, "],\"usage\":");
-    wire::usage(&mut out, run.prompt_tokens, run.produced);
+    openai::whole_usage(run, &mut out);
     if let Some(ids) = prompt_ids {
         wire::raw(&mut out, ",\"prompt_token_ids\":");
         wire::ids(&mut out, ids);
@@ -115,22 +80,14 @@ fn whole(app: &App, head: &Head, done: &[Done], prompt_ids: Option<&[Id]>, run: 
 
 /// Chat's stream: a role for every choice, a chunk per token, a finish reason, `[DONE]`.
 struct Chunks {
-    start: String,
+    events: Events,
     prompt_ids: Option<Vec<Id>>,
-    include_usage: bool,
 }
 
 impl Chunks {
     fn open(&self, index: usize, out: &mut BytesMut) {
-        wire::raw(out, &self.start);
-        wire::raw(out, ",\"choices\":[{\"index\":");
-        wire::number(out, index);
+        self.events.open(index, out);
         wire::raw(out, ",\"delta\":{");
-    }
-
-    fn close(&self, out: &mut BytesMut) {
-        // OpenAI: every chunk has the field once it was asked for.
-        wire::raw(out, if self.include_usage { "}],\"usage\":null}\n\n" } else { "}]}\n\n" });
     }
 }
 
@@ -138,17 +95,15 @@ impl Format for Chunks {
     fn begin(&mut self, run: &Run, out: &mut BytesMut) {
         for index in 0..run.choices() {
             self.open(index, out);
-            wire::raw(
-                out,
-                "\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null",
-            );
+            wire::raw(out, "\"role\":\"assistant\",\"content\":\"\"}");
+            openai::finish_reason(None, out);
             // vLLM: the prompt's ids stand beside the choices of the first chunk.
             if let Some(ids) = self.prompt_ids.as_ref().filter(|_| index == 0) {
                 wire::raw(out, "}],\"prompt_token_ids\":");
                 wire::ids(out, ids);
-                wire::raw(out, if self.include_usage { ",\"usage\":null}\n\n" } else { "}\n\n" });
+                self.events.close_event(out);
             } else {
-                self.close(out);
+                self.events.close(out);
             }
         }
     }
@@ -160,30 +115,24 @@ impl Format for Chunks {
             self.open(at, out);
             wire::raw(out, "\"content\":");
             wire::string(out, &released.text);
-            wire::raw(out, "},\"logprobs\":null,\"finish_reason\":null");
+            wire::raw(out, "}");
+            openai::finish_reason(None, out);
             if self.prompt_ids.is_some() {
                 wire::raw(out, ",\"token_ids\":");
                 wire::ids(out, &released.ids);
             }
-            self.close(out);
+            self.events.close(out);
         }
         if let Some(finish) = sequence.finish {
             self.open(at, out);
-            wire::raw(out, "},\"logprobs\":null,\"finish_reason\":");
-            wire::string(out, finish.word());
-            wire::raw(out, ",\"stop_reason\":");
-            wire::string_or_null(out, sequence.stop_string());
-            self.close(out);
+            wire::raw(out, "}");
+            openai::finish_reason(Some(finish.word()), out);
+            openai::stop_reason(sequence.stop_string(), out);
+            self.events.close(out);
         }
     }
 
     fn end(&mut self, run: &Run, out: &mut BytesMut) {
-        if self.include_usage {
-            wire::raw(out, &self.start);
-            wire::raw(out, ",\"choices\":[],\"usage\":");
-            wire::usage(out, run.prompt_tokens, run.produced);
-            wire::raw(out, "}\n\n");
-        }
-        wire::raw(out, "data: [DONE]\n\n");
+        self.events.end(run, out);
     }
 }

@@ -4,8 +4,9 @@ use bytes::BytesMut;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{Answer, chat};
-use crate::app::App;
+use super::Answer;
+use super::openai::{self, Events};
+use crate::app::{App, Head};
 use crate::body::{Format, Reply};
 use crate::error::ApiError;
 use crate::fields::Fields;
@@ -16,6 +17,8 @@ use crate::wire;
 
 /// OpenAI's default limit for this endpoint is 16.
 const NAMES: Names = Names { max_tokens: &["max_tokens"], default_max: 16, stop: "stop" };
+/// What unary answers and events are called alike.
+const OBJECT: &str = "text_completion";
 /// Prompts in one request, at most.
 const MOST_PROMPTS: usize = 256;
 
@@ -33,13 +36,11 @@ pub(crate) async fn completions(app: &App, fields: &Fields) -> Answer {
     let run = Run::start(app, shared.job(app, prompts)?).await?;
     let head = app.head("cmpl-");
     if stream {
-        let start = chat::event_start(app, &head, "text_completion");
-        return Ok(Reply::stream(run, Chunks { start, kept, include_usage }));
+        let events = Events::new(app, &head, OBJECT, include_usage);
+        return Ok(Reply::stream(run, Chunks { events, kept }));
     }
     let (done, run) = run.finish().await;
-    let mut out = chat::whole_start(app, &head, "text_completion");
-    write_whole(&mut out, &done, &kept, &run);
-    Ok(Reply::json(StatusCode::OK, out))
+    Ok(Reply::json(StatusCode::OK, whole(app, &head, &done, &kept, &run)))
 }
 
 /// Reads a string, a list of strings, a list of token ids, or a list of such lists.
@@ -108,51 +109,41 @@ impl Kept {
     }
 }
 
-fn write_whole(out: &mut BytesMut, done: &[Done], kept: &Kept, run: &Run) {
-    wire::raw(out, ",\"choices\":[");
+fn whole(app: &App, head: &Head, done: &[Done], kept: &Kept, run: &Run) -> BytesMut {
+    let mut out = openai::whole_start(app, head, OBJECT);
     for (index, choice) in done.iter().enumerate() {
-        wire::raw(out, if index == 0 { "{\"index\":" } else { ",{\"index\":" });
-        wire::number(out, index);
-        wire::raw(out, ",\"text\":");
+        openai::choice_start(index, &mut out);
+        wire::raw(&mut out, ",\"text\":");
         match kept.echo(index) {
-            Some(prompt) => wire::string(out, &format!("{prompt}{}", choice.text)),
-            None => wire::string(out, &choice.text),
+            Some(prompt) => wire::string(&mut out, &format!("{prompt}{}", choice.text)),
+            None => wire::string(&mut out, &choice.text),
         }
-        wire::raw(out, ",\"logprobs\":null,\"finish_reason\":");
-        wire::string_or_null(out, choice.finish.map(|finish| finish.word()));
-        wire::raw(out, ",\"stop_reason\":");
-        wire::string_or_null(out, choice.stop.as_deref());
+        openai::finish_reason(choice.finish.map(|finish| finish.word()), &mut out);
+        openai::stop_reason(choice.stop.as_deref(), &mut out);
         if let Some(prompt) = kept.prompt_ids(index) {
-            wire::raw(out, ",\"token_ids\":");
-            wire::ids(out, &choice.ids);
-            wire::raw(out, ",\"prompt_token_ids\":");
-            wire::ids(out, prompt);
+            wire::raw(&mut out, ",\"token_ids\":");
+            wire::ids(&mut out, &choice.ids);
+            wire::raw(&mut out, ",\"prompt_token_ids\":");
+            wire::ids(&mut out, prompt);
         }
-        wire::raw(out, "}");
+        wire::raw(&mut out, "}");
     }
-    wire::raw(out, "],\"usage\":");
-    wire::usage(out, run.prompt_tokens, run.produced);
-    wire::raw(out, "}");
+    openai::whole_usage(run, &mut out);
+    wire::raw(&mut out, "}");
+    out
 }
 
+/// The stream: what is echoed of each prompt, a chunk per token, a finish reason, `[DONE]`.
 struct Chunks {
-    start: String,
+    events: Events,
     kept: Kept,
-    include_usage: bool,
 }
 
 impl Chunks {
     fn open(&self, index: usize, text: &str, out: &mut BytesMut) {
-        wire::raw(out, &self.start);
-        wire::raw(out, ",\"choices\":[{\"index\":");
-        wire::number(out, index);
+        self.events.open(index, out);
         wire::raw(out, ",\"text\":");
         wire::string(out, text);
-        wire::raw(out, ",\"logprobs\":null,\"finish_reason\":");
-    }
-
-    fn close(&self, out: &mut BytesMut) {
-        wire::raw(out, if self.include_usage { "}],\"usage\":null}\n\n" } else { "}]}\n\n" });
     }
 }
 
@@ -164,12 +155,12 @@ impl Format for Chunks {
                 continue;
             }
             self.open(index, echo.unwrap_or_default(), out);
-            wire::raw(out, "null");
+            openai::finish_reason(None, out);
             if let Some(ids) = ids {
                 wire::raw(out, ",\"token_ids\":[],\"prompt_token_ids\":");
                 wire::ids(out, ids);
             }
-            self.close(out);
+            self.events.close(out);
         }
     }
 
@@ -178,29 +169,22 @@ impl Format for Chunks {
         let released = &sequence.out;
         if !released.text.is_empty() || (self.kept.ids.is_some() && !released.ids.is_empty()) {
             self.open(at, &released.text, out);
-            wire::raw(out, "null");
+            openai::finish_reason(None, out);
             if self.kept.ids.is_some() {
                 wire::raw(out, ",\"token_ids\":");
                 wire::ids(out, &released.ids);
             }
-            self.close(out);
+            self.events.close(out);
         }
         if let Some(finish) = sequence.finish {
             self.open(at, "", out);
-            wire::string(out, finish.word());
-            wire::raw(out, ",\"stop_reason\":");
-            wire::string_or_null(out, sequence.stop_string());
-            self.close(out);
+            openai::finish_reason(Some(finish.word()), out);
+            openai::stop_reason(sequence.stop_string(), out);
+            self.events.close(out);
         }
     }
 
     fn end(&mut self, run: &Run, out: &mut BytesMut) {
-        if self.include_usage {
-            wire::raw(out, &self.start);
-            wire::raw(out, ",\"choices\":[],\"usage\":");
-            wire::usage(out, run.prompt_tokens, run.produced);
-            wire::raw(out, "}\n\n");
-        }
-        wire::raw(out, "data: [DONE]\n\n");
+        self.events.end(run, out);
     }
 }

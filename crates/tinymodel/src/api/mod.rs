@@ -6,6 +6,7 @@ pub(crate) mod embeddings;
 pub(crate) mod messages;
 pub(crate) mod metrics;
 pub(crate) mod models;
+mod openai;
 pub(crate) mod responses;
 pub(crate) mod tokenize;
 
