@@ -71,7 +71,10 @@ fn start() -> Result<(), Failure> {
     let sockets = link::receive_sockets(&link)
         .map_err(|e| format!("this command is for the keeper only ({e}); use `evenkeel up`"))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(link, sockets))
+    let ended = runtime.block_on(run(link, sockets));
+    // Not waited for: a resolver may be stuck for minutes.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Sockets by purpose: one list of sockets per worker, and the admin's.

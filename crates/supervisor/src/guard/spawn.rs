@@ -13,6 +13,9 @@ use rustix::process::{Gid, Uid};
 
 use crate::wire::{Launch, RUN_VARIABLE};
 
+/// The service manager takes what comes by these for the keeper's word.
+const OF_THE_KEEPER: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
 /// A user, with everything that a log-in would give it.
 struct Identity {
     uid: Uid,
@@ -59,6 +62,9 @@ fn prepare(launch: &Launch, run: &str, identity: Option<&Identity>) -> Result<Co
     let (program, args) = launch.command.split_first().ok_or("its `command` is empty")?;
     let mut command = Command::new(program);
     command.args(args);
+    for name in OF_THE_KEEPER {
+        command.env_remove(name);
+    }
     if let Some(identity) = identity {
         command.env("HOME", &identity.home).env("SHELL", &identity.shell);
         command.env("USER", &identity.name).env("LOGNAME", &identity.name);
