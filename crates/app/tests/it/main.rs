@@ -3,9 +3,11 @@
 //! Every test starts its own servers on ports that the system chooses, and they end with
 //! it. Nothing sleeps for a state that can be asked for: see [`support::until`].
 
+mod access_log;
 mod clients;
 mod counts;
 mod curl;
+mod discovery;
 mod faults;
 mod fields;
 mod foreign;
@@ -14,5 +16,6 @@ mod operate;
 mod processes;
 mod servers;
 mod support;
+mod systemd;
 mod trace;
 mod waiting;

@@ -2,7 +2,7 @@
 
 use crate::support::{
     EVENKEEL, SOON, Up, Wire, alive, ask, chat, evenkeel, get, post, service, supervised, until,
-    until_so,
+    until_so, until_within,
 };
 use evenkeel_domain::clock::now;
 use evenkeel_testkit::process::{kill9, signal};
@@ -210,6 +210,53 @@ async fn a_server_that_crashes_again_and_again_shows() {
     assert_eq!(process["last_lines"][0], "no GPU here");
     let ran = up.cli(&["status"]).await;
     assert!(ran.out.contains("chat-0") && ran.out.contains("exited with code 3"), "{}", ran.out);
+}
+
+#[tokio::test]
+async fn a_crash_loop_shows_while_others_serve_and_ends_with_its_cause() {
+    let dir = tempdir();
+    let gpu = dir.path().join("gpu");
+    let gpu = gpu.display();
+    let script = format!("test -e {gpu} || exit 3; exec {EVENKEEL} model --listen 127.0.0.1:$0");
+    let up = Up::start(&format!(
+        "{}[[service.replica]]\ncommand = [\"sh\", \"-c\", \"{script}\", \"{{port}}\"]\n",
+        supervised(1, &[])
+    ))
+    .await;
+    up.replica("chat-0", |r| r["gate"] == "open").await;
+    // Six ends within a minute: the waits before them are 0, 1, 2, 4 and 8 s, and a bit.
+    let loops = until_within(Duration::from_secs(25), "it is held to be a crash loop", || async {
+        assert_eq!(ask(&up.clients, "", &chat("hello", 4, false)).await.status, 200);
+        let all = up.replicas().await;
+        all.into_iter().find(|r| r["name"] == "chat-1" && r["process"]["phase"] == "crash_loop")
+    })
+    .await;
+    let process = &loops["process"];
+    assert_eq!(
+        (&process["crash_loop"], &process["restarts"]),
+        (&true.into(), &5.into()),
+        "{loops}"
+    );
+    assert_ne!(loops["gate"], "open");
+    let ran = up.cli(&["status"]).await;
+    assert_eq!(ran.code, 0, "the service is ready: {ran:?}");
+    let row = ran.out.lines().find(|line| line.starts_with("chat-1")).expect("it has a row");
+    for part in ["crash loop", "exited with code 3", "next start in"] {
+        assert!(row.contains(part), "{part}: {}", ran.out);
+    }
+    let ran = up.cli(&["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(&ran.out).expect("it prints JSON");
+    let replica = &status["services"][0]["replicas"][1];
+    assert_eq!(
+        (&replica["name"], &replica["process"]["crash_loop"]),
+        (&"chat-1".into(), &true.into())
+    );
+    assert_eq!((&status["ready"], &status["services"][0]["open"]), (&true.into(), &1.into()));
+    // Whoever has mended it need not wait for the next start.
+    std::fs::write(dir.path().join("gpu"), "").expect("a file can be written");
+    assert_eq!(up.cli(&["replica", "restart", "chat-1"]).await.code, 0);
+    let mended = up.replica("chat-1", |r| r["gate"] == "open").await;
+    assert_eq!(mended["process"]["crash_loop"], false, "{mended}");
 }
 
 #[tokio::test]

@@ -21,20 +21,29 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Looks until there is something to see. The only place where tests wait.
+/// Looks until there is something to see.
 ///
 /// # Panics
 /// When nothing comes in time.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,
+    look: impl FnMut() -> F,
+) -> T {
+    until_within(SOON, what, look).await
+}
+
+/// [`until`] for what takes its time. The only place where tests wait.
+pub(crate) async fn until_within<T, F: Future<Output = Option<T>>>(
+    limit: Duration,
+    what: &str,
     mut look: impl FnMut() -> F,
 ) -> T {
-    let deadline = now() + SOON;
+    let deadline = now() + limit;
     loop {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(now() < deadline, "not within {SOON:?}: {what}");
+        assert!(now() < deadline, "not within {limit:?}: {what}");
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -4,6 +4,7 @@ use super::{EVENKEEL, Ran, SOON, Wire, evenkeel, get, until};
 use evenkeel_testkit::{Process, Replica, TempDir, tempdir};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A running `evenkeel up`. Dropping it kills the keeper, and with that everything else.
 pub(crate) struct Up {
@@ -33,16 +34,30 @@ impl Up {
         Self::from(dir, gateway).await
     }
 
+    /// With these services, and a command that is changed before it is started.
+    pub(crate) async fn changed(services: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let dir = tempdir();
+        write_config(dir.path(), "", services);
+        Self::launch(dir, "", change).await
+    }
+
     /// With the `evenkeel.toml` of a directory.
     pub(crate) async fn from(dir: TempDir, gateway: &str) -> Self {
-        let mut command = std::process::Command::new(EVENKEEL);
+        Self::launch(dir, gateway, |_| {}).await
+    }
+
+    async fn launch(dir: TempDir, gateway: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(EVENKEEL);
         command.args(["up", "-c"]).arg(dir.path().join("evenkeel.toml"));
         command.env_remove("EVENKEEL_LOG").env("XDG_STATE_HOME", dir.path());
+        change(&mut command);
         let mut process = Process::start("evenkeel", &mut command, dir.path());
-        let line = process.wait_for_line(" serving ", SOON).await.expect("it serves");
+        let line = process.wait_for_line("gateway_pid", SOON).await.expect("it serves");
         let field = |name: &str| {
-            let rest = line.split_once(&format!("{name}=\"")).expect("a named address").1;
-            let rest = rest.split('"').next().unwrap_or_default();
+            // As text or as JSON.
+            let [text, json] = [format!("{name}=\""), format!("\"{name}\":\"")];
+            let rest = line.split_once(&text).or_else(|| line.split_once(&json));
+            let rest = rest.expect("a named address").1.split('"').next().unwrap_or_default();
             rest.rsplit('/').next().unwrap_or_default().to_owned()
         };
         let (clients, admin) = (field("clients"), field("admin"));
