@@ -35,7 +35,8 @@ pub(super) async fn open(watch: &Watch, guard: AttemptGuard, answer: Answer) -> 
     let mut before = BytesMut::new();
     loop {
         match poll_fn(|cx| live.poll_next(cx)).await {
-            Next::Events { bytes, progress } if progress || live.is_ended() => {
+            // What the ledger counts as the client's must get there.
+            Next::Events { bytes, progress, adopted } if progress || adopted || live.is_ended() => {
                 let first = joined(before, bytes);
                 match watch.onward {
                     None => live.guard.first_byte(),

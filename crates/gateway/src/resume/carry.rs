@@ -176,7 +176,7 @@ impl Driver {
         }
         loop {
             let done = match poll_fn(|cx| self.poll_event(cx)).await {
-                Event::Next(Next::Events { bytes, progress }) => {
+                Event::Next(Next::Events { bytes, progress, .. }) => {
                     self.pass_on(bytes, progress).await
                 }
                 Event::Next(Next::End) => self.close(Bytes::new()).await,
@@ -386,6 +386,12 @@ impl Driver {
         };
         let silence = now.saturating_duration_since(self.moved);
         if answered && silence >= CLOSING {
+            let usage_missing = self.ask.usage && !self.ledger.borrow().usage;
+            if usage_missing && live.rung().is_none() {
+                let outcome = Outcome::ReplicaFault(ReplicaFault::Truncated);
+                let text = "no usage came after the finish reason".into();
+                return self.broke(Fault { outcome, text, diverged: false });
+            }
             return self.close(Bytes::new()).await;
         }
         if silence >= self.idle {

@@ -75,6 +75,8 @@ pub(crate) struct Block<'a> {
     pub(crate) kind: &'a str,
     /// The `data:` lines joined; `None` for comments.
     pub(crate) data: Option<Cow<'a, str>>,
+    /// Nothing but comments.
+    pub(crate) is_comment: bool,
     /// Where it stands in the input, blank line included.
     pub(crate) at: std::ops::Range<usize>,
 }
@@ -116,7 +118,7 @@ impl<'a> Iterator for Blocks<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = self.at;
-        let mut block = Block { kind: "", data: None, at: start..start };
+        let mut block = Block { kind: "", data: None, is_comment: true, at: start..start };
         let mut seen = false;
         while let Some((line, next)) = self.line(self.at) {
             self.at = next;
@@ -143,6 +145,7 @@ fn field<'a>(block: &mut Block<'a>, line: &'a str) {
         None => (line, ""),
     };
     let value = value.strip_prefix(' ').unwrap_or(value);
+    block.is_comment &= name.is_empty();
     match name {
         "data" => {
             block.data = Some(match block.data.take() {

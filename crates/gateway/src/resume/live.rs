@@ -2,7 +2,7 @@
 
 use super::ask::Ask;
 use super::events::{Block, Blocks, Splitter};
-use super::fit::{Fit, Misfit};
+use super::fit::{Fit, Misfit, Onset};
 use super::ledger::Ledger;
 use super::notes::{self, ErrorEvent, Notes};
 use crate::attempt::guard::AttemptGuard;
@@ -42,6 +42,8 @@ pub(crate) enum Next {
         bytes: Bytes,
         /// The answer got longer.
         progress: bool,
+        /// A successor's event is among them, and the ledger counts it as the client's.
+        adopted: bool,
     },
     /// The stream's last event has been given.
     End,
@@ -57,6 +59,8 @@ pub(crate) struct Live {
     fit: Option<Fit>,
     /// Ids of a successor that came before its first text.
     early_ids: Vec<u32>,
+    /// Events of a successor of which it is not clear yet whether they go on.
+    unclear: Vec<(String, String)>,
     /// A successor whose events have gone to the client.
     adopted: bool,
     body: AnswerBody,
@@ -82,6 +86,7 @@ impl Live {
             guard,
             fit,
             early_ids: Vec::new(),
+            unclear: Vec::new(),
             adopted: false,
             body,
             splitter: Splitter::default(),
@@ -211,31 +216,68 @@ impl Live {
             Some(fault) if bytes.is_empty() => Next::Fault(fault),
             fault => {
                 self.fault = fault;
-                Next::Events { bytes, progress }
+                Next::Events { bytes, progress, adopted: self.adopted }
             }
         }
     }
 
     fn block(&mut self, block: &Block<'_>) -> Result<Taken, Fault> {
-        let Some(data) = block.data.as_deref() else { return Ok(Taken::idle(Out::Same)) };
-        if self.ask.api.has_choices() && data.trim() == "[DONE]" {
+        let Some(data) = block.data.as_deref() else {
+            // Comments keep connections open; half an event is of no use to anybody.
+            let out = if block.is_comment { Out::Same } else { Out::Nothing };
+            return Ok(Taken::idle(out));
+        };
+        if data.trim() == "[DONE]" {
             return self.done();
         }
         match &mut self.fit {
             None => self.first_hand(block, data),
-            Some(_) => self.successor(block, data),
+            Some(_) => self.successor(block.kind, data),
         }
+    }
+
+    /// An event of a later replica: held back while that may have begun anew.
+    fn successor(&mut self, kind: &str, data: &str) -> Result<Taken, Fault> {
+        let notes = self.read(kind, data)?;
+        let Some(fit) = &mut self.fit else { return Ok(Taken::idle(Out::Same)) };
+        let said = notes.texts.iter().find(|(c, _)| c.is_plain()).map_or("", |(_, text)| text);
+        if !notes.finished.is_empty() {
+            fit.onset_ended();
+        }
+        match fit.onset(&self.ledger.borrow(), said) {
+            Ok(Onset::Unclear) => {
+                self.unclear.push((kind.to_owned(), data.to_owned()));
+                return Ok(Taken::idle(Out::Nothing));
+            }
+            Ok(Onset::GoesOn) => {}
+            Err(misfit) => return Err(misfit.into()),
+        }
+        if self.unclear.is_empty() {
+            return self.fitted(kind, data);
+        }
+        let mut all = Taken::idle(Out::Several(Vec::new()));
+        let mut held = std::mem::take(&mut self.unclear);
+        held.push((kind.to_owned(), data.to_owned()));
+        for (kind, data) in held {
+            all.and(self.fitted(&kind, &data)?);
+        }
+        Ok(all)
     }
 
     /// `[DONE]` without a finish reason is what a cut looks like behind some servers.
     fn done(&mut self) -> Result<Taken, Fault> {
         let mut ledger = self.ledger.borrow_mut();
-        if !ledger.is_answered(&self.ask) {
+        let ends_short = self.fit.is_some() && self.ask.usage && !ledger.usage;
+        if !ledger.is_answered(&self.ask) || ends_short {
             let text = "the replica said [DONE] without a finish reason";
             return Err(Fault::of(ReplicaFault::Truncated, text));
         }
-        ledger.last = true;
         self.ended = true;
+        if !self.ask.api.has_choices() {
+            // Not how this API ends.
+            return Ok(Taken::idle(Out::Nothing));
+        }
+        ledger.last = true;
         Ok(Taken::idle(Out::Same))
     }
 
@@ -260,20 +302,16 @@ impl Live {
         Ok(Taken { out, progress })
     }
 
-    /// An event of a later replica.
-    fn successor(&mut self, block: &Block<'_>, data: &str) -> Result<Taken, Fault> {
-        let original = self.read(block.kind, data)?;
+    /// What an event of a later replica becomes.
+    fn fitted(&mut self, kind: &str, data: &str) -> Result<Taken, Fault> {
+        let original = self.read(kind, data)?;
         if let Some(error) = original.error {
             return self.error(error);
         }
         let Some(fit) = &mut self.fit else { return Ok(Taken::idle(Out::Same)) };
         let mut ledger = self.ledger.borrow_mut();
         let was_level = fit.is_level(&ledger);
-        let event = match fit.event(&mut ledger, block.kind, data) {
-            Ok(event) => event,
-            Err(Misfit::Diverged(text)) => return Err(Fault::diverged(text)),
-            Err(Misfit::Malformed(bad)) => return Err(garbage(&bad)),
-        };
+        let event = fit.event(&mut ledger, kind, data)?;
         let Some(event) = event else {
             self.ended |= original.last;
             if was_level && original.texts.is_empty() {
@@ -284,14 +322,14 @@ impl Live {
             }
             return Ok(Taken::idle(Out::Nothing));
         };
-        let notes = notes::read(self.ask.api, block.kind, &event).map_err(|bad| garbage(&bad))?;
+        let notes = notes::read(self.ask.api, kind, &event).map_err(|bad| garbage(&bad))?;
         if !std::mem::replace(&mut self.adopted, true) {
             ledger.rebase_ids(&std::mem::take(&mut self.early_ids));
         }
         ledger.apply(&notes);
         self.ended |= notes.last;
         let shown = if self.ask.wants_ids { event.clone() } else { without(&event, &notes) };
-        Ok(Taken { out: Out::Event(block.kind.to_owned(), shown), progress: notes.is_progress() })
+        Ok(Taken { out: Out::Event(kind.to_owned(), shown), progress: notes.is_progress() })
     }
 
     fn read<'d>(&self, kind: &str, data: &'d str) -> Result<Notes<'d>, Fault> {
@@ -310,6 +348,15 @@ impl Live {
             (ErrorEvent::Replica, _) => {
                 Err(Fault::of(ReplicaFault::ServerError, "the replica sent an error event"))
             }
+        }
+    }
+}
+
+impl From<Misfit> for Fault {
+    fn from(misfit: Misfit) -> Self {
+        match misfit {
+            Misfit::Diverged(text) => Self::diverged(text),
+            Misfit::Malformed(bad) => garbage(&bad),
         }
     }
 }
@@ -342,6 +389,13 @@ impl Taken {
     fn idle(out: Out) -> Self {
         Self { out, progress: false }
     }
+
+    fn and(&mut self, other: Self) {
+        self.progress |= other.progress;
+        if let Out::Several(all) = &mut self.out {
+            all.push(other.out);
+        }
+    }
 }
 
 /// What goes to the client for a block.
@@ -350,11 +404,17 @@ enum Out {
     Nothing,
     /// An event's name and data.
     Event(String, String),
+    /// Events that were held back.
+    Several(Vec<Out>),
 }
 
 impl Out {
     fn write(self, out: &mut BytesMut) {
-        let Self::Event(kind, data) = self else { return };
+        let (kind, data) = match self {
+            Self::Event(kind, data) => (kind, data),
+            Self::Several(all) => return all.into_iter().for_each(|one| one.write(out)),
+            Self::Same | Self::Nothing => return,
+        };
         if !kind.is_empty() {
             out.extend_from_slice(b"event: ");
             out.extend_from_slice(kind.as_bytes());

@@ -28,6 +28,9 @@ pub(crate) mod notes;
 pub(crate) mod pace;
 pub(crate) mod rung;
 
+#[cfg(test)]
+mod tests;
+
 use evenkeel_domain::ability::Ability;
 use evenkeel_domain::{Abilities, Known};
 

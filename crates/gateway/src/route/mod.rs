@@ -274,7 +274,7 @@ fn is_kserve_inference(path: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use evenkeel_domain::settings::*;
     use http::Request;

@@ -37,7 +37,24 @@ pub(crate) struct Fit {
     /// Its item ids, by those the client knows (`/v1/responses`).
     renamed: Vec<(String, String)>,
     wants_ids: bool,
+    /// What it has said so far, while that is also how the answer began: it may have begun
+    /// anew instead of going on. `None` once that is out of the question.
+    like_begun: Option<String>,
 }
+
+/// Whether a continuation is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Onset {
+    /// It may also have begun anew: what it says is held back.
+    Unclear,
+    /// It goes on.
+    GoesOn,
+}
+
+/// So much of an answer's beginning, said again, is no chance.
+const AGAIN_MAX: usize = 24;
+/// Less than this is.
+const AGAIN_MIN: usize = 8;
 
 impl Fit {
     pub(crate) fn new(ask: &Ask, rung: Rung, from: Step, echoes: bool) -> Self {
@@ -53,11 +70,36 @@ impl Fit {
             cursors,
             renamed: Vec::new(),
             wants_ids: ask.wants_ids,
+            like_begun: (rung == Rung::Prefill && !echoes && from.text >= AGAIN_MIN)
+                .then(String::new),
         }
     }
 
     pub(crate) fn rung(&self) -> Rung {
         self.rung
+    }
+
+    /// Looks whether a continuation has begun anew without a word. Where its first tokens
+    /// overlap with what the client has, that is found anyway; a sampled answer has no
+    /// overlap.
+    pub(crate) fn onset(&mut self, ledger: &Ledger, text: &str) -> Result<Onset, Misfit> {
+        let Some(said) = &mut self.like_begun else { return Ok(Onset::GoesOn) };
+        said.push_str(text);
+        let begun = ledger.text(Channel::content(0));
+        let enough = begun.len().min(AGAIN_MAX);
+        if said.len() >= enough && said.as_bytes()[..enough] == begun.as_bytes()[..enough] {
+            return Err(Misfit::Diverged("it began anew instead of going on".into()));
+        }
+        if begun.starts_with(said.as_str()) {
+            return Ok(Onset::Unclear);
+        }
+        self.like_begun = None;
+        Ok(Onset::GoesOn)
+    }
+
+    /// It has ended: what it said was the rest.
+    pub(crate) fn onset_ended(&mut self) {
+        self.like_begun = None;
     }
 
     /// The event for the client; `None` when it brings nothing that the client has not.
