@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 """Faults under load, side by side: what a client that never retries sees.
 
-    faults.py --evenkeel PATH [--only NAME,…] [--proxy evenkeel,nginx,haproxy] [--json FILE]
+    faults.py --evenkeel PATH [--only PART,…] [--proxy evenkeel,nginx,haproxy] [--json FILE]
+
+One call makes the whole table of README.md: fault by fault, the programs take turns, so
+that what else the machine does meets all of them. `--only` takes the faults whose names
+hold one of the parts. Nothing is left out silently: a program that is not installed ends it.
 
 Three replicas whose answers take 200 to 400 ms, 150 requests a second, at least 30 in
 flight when the fault comes. Every answer is compared with the right one. All of it on
@@ -77,7 +81,7 @@ class Replica:
 
 
 class Evenkeel:
-    name = "evenkeel"
+    name, title = "evenkeel", "Evenkeel"
 
     def __init__(self, binary, replicas, directory, read_timeout=None):
         self.binary, self.dir = binary, directory
@@ -120,7 +124,7 @@ models = ["bench", "evenkeel-demo"]
 
 
 class Nginx:
-    name = "nginx"
+    name, title = "nginx", "nginx"
 
     def __init__(self, binary, replicas, directory, read_timeout="4s"):
         self.port = free_port()
@@ -161,7 +165,7 @@ http {{
 
 
 class Haproxy:
-    name = "haproxy"
+    name, title = "haproxy", "HAProxy"
 
     def __init__(self, binary, replicas, directory, read_timeout="4s"):
         self.port = free_port()
@@ -369,6 +373,9 @@ def scenarios():
 
 
 def run(proxy_class, binary, name, fault):
+    """What one program did about one fault; `None` where it cannot be had of it."""
+    if name == "upgrade" and not hasattr(proxy_class, "upgrade"):
+        return None
     directory = tempfile.mkdtemp(prefix="evenkeel-bench-")
     replicas = [Replica() for _ in range(3)]
     proxy = None
@@ -376,8 +383,6 @@ def run(proxy_class, binary, name, fault):
         for r in replicas:
             r.wait()
         proxy = proxy_class(binary, replicas, directory)
-        if name == "upgrade" and not hasattr(proxy, "upgrade"):
-            return None
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:
@@ -408,6 +413,39 @@ def run(proxy_class, binary, name, fault):
     }
 
 
+def chosen_proxies(names, binary):
+    """The programs by their names, or an end that says what is missing."""
+    known = {c.name: c for c in (Evenkeel, Nginx, Haproxy)}
+    chosen = []
+    for name in names.split(","):
+        if name not in known:
+            sys.exit(f"there is no `{name}`; known are {', '.join(known)}")
+        if not shutil.which(binary if name == "evenkeel" else name):
+            sys.exit(f"{name} is not installed; install it or leave it out with --proxy")
+        chosen.append(known[name])
+    return chosen
+
+
+def chosen_faults(only):
+    """The faults whose names hold one of these parts; all of them without parts."""
+    parts = [part.strip() for part in only.split(",") if part.strip()]
+    found = scenarios()
+    for part in parts:
+        if not any(part in name for name in found):
+            sys.exit(f"no fault is called `{part}`; there are: {'; '.join(found)}")
+    return {n: f for n, f in found.items() if not parts or any(p in n for p in parts)}
+
+
+def cell(result):
+    if result is None:
+        return "–"
+    return f"{result['failed']} failed, +{result['beyond_normal_s']} s"
+
+
+def row(*cells):
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--evenkeel", required=True)
@@ -416,28 +454,18 @@ def main():
     parser.add_argument("--json")
     args = parser.parse_args()
     random.seed(1)
-    classes = {c.name: c for c in (Evenkeel, Nginx, Haproxy)}
-    chosen = [classes[name] for name in args.proxy.split(",")]
-    wanted = [n for n in args.only.split(",") if n]
+    chosen = chosen_proxies(args.proxy, args.evenkeel)
+    faults = chosen_faults(args.only)
     table = {}
-    print("| fault | " + " | ".join(c.name for c in chosen) + " |")
+    row("fault", *(c.title for c in chosen))
     print("|---|" + "---|" * len(chosen))
-    for name, fault in scenarios().items():
-        if wanted and name not in wanted:
-            continue
-        row = {}
-        for c in chosen:
-            row[c.name] = run(c, args.evenkeel, name, fault)
-        table[name] = row
-        cells = [
-            "–" if r is None else f"{r['failed']} failed, +{r['beyond_normal_s']} s"
-            for r in row.values()
-        ]
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    for name, fault in faults.items():
+        table[name] = {c.name: run(c, args.evenkeel, name, fault) for c in chosen}
+        row(name, *map(cell, table[name].values()))
     if args.json:
         with open(args.json, "w") as out:
             json.dump(table, out, indent=1)
-    ours = [row["evenkeel"] for row in table.values() if row.get("evenkeel")]
+    ours = [results["evenkeel"] for results in table.values() if results.get("evenkeel")]
     bad = [r for r in ours if r["failed"] or r["beyond_normal_s"] > 1.5]
     sys.exit(1 if bad else 0)
 
