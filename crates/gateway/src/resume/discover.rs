@@ -6,7 +6,8 @@
 //! beginning again either repeats it or began anew; a beginning that it would never have
 //! chosen tells which.
 
-use super::Api;
+use super::events::Blocks;
+use super::{Api, notes};
 use crate::error::Shape;
 use crate::route::Entry;
 use crate::template::{Template, TemplateBody};
@@ -123,10 +124,14 @@ impl Asker {
         Some(if strange.starts_with(SENTINEL) { Known::Echoes } else { Known::No })
     }
 
-    /// The text of an answer, `begun` or not; `None` inside when it refuses.
+    /// The text of a streamed answer, `begun` or not; `None` inside when it refuses. As a
+    /// stream, because servers differ in it: llama.cpp repeats the beginning in a unary
+    /// answer only.
     async fn text(&self, api: Api, begun: Option<&str>) -> Option<Option<String>> {
         let mut messages = vec![json!({ "role": "user", "content": PROMPT })];
-        let mut body = json!({ "model": self.model, "max_tokens": TOKENS, "temperature": 0 });
+        let mut body = json!({
+            "model": self.model, "max_tokens": TOKENS, "temperature": 0, "stream": true,
+        });
         if let Some(begun) = begun {
             messages.push(json!({ "role": "assistant", "content": begun }));
             if api == Api::Chat {
@@ -137,8 +142,7 @@ impl Asker {
         body["messages"] = messages.into();
         let path = if api == Api::Chat { "/v1/chat/completions" } else { "/v1/messages" };
         let answer = self.ask(path, &body).await?;
-        let at = if api == Api::Chat { "/choices/0/message/content" } else { "/content/0/text" };
-        Some(answer.and_then(|a| Some(a.pointer(at)?.as_str()?.to_owned())))
+        Some(answer.and_then(|bytes| plain_text(api, &bytes)))
     }
 
     /// Whether it tells token ids and goes on from them.
@@ -161,7 +165,8 @@ impl Asker {
             "return_token_ids": true,
         });
         let answer = self.ask("/v1/completions", &body).await?;
-        Some(answer.and_then(|a| {
+        Some(answer.and_then(|bytes| {
+            let a: Value = serde_json::from_slice(&bytes).ok()?;
             let choice = a.pointer("/choices/0")?;
             let ids = serde_json::from_value(choice.get("token_ids")?.clone()).ok()?;
             let prompt = choice.get("prompt_token_ids").or(a.get("prompt_token_ids"))?;
@@ -171,7 +176,7 @@ impl Asker {
 
     /// Asks once. `None` when no answer came, which says nothing; `None` inside when it
     /// refused.
-    async fn ask(&self, path: &'static str, body: &Value) -> Option<Option<Value>> {
+    async fn ask(&self, path: &'static str, body: &Value) -> Option<Option<Vec<u8>>> {
         let template = self.template(path, body);
         let asking = async {
             let connections = self.worker.pools.of(&self.replica);
@@ -187,7 +192,7 @@ impl Asker {
                 }
             }
             match head.status.as_u16() {
-                200 => Some(serde_json::from_slice(&bytes).ok()),
+                200 => Some(Some(bytes)),
                 // Busy or broken: that says nothing of what it can do.
                 429 | 500.. => None,
                 _ => Some(None),
@@ -219,6 +224,21 @@ impl Asker {
             trace: None,
         }
     }
+}
+
+/// The text of a whole stream.
+fn plain_text(api: Api, bytes: &[u8]) -> Option<String> {
+    let mut text = String::new();
+    for block in Blocks::new(bytes) {
+        let block = block.ok()?;
+        let Some(data) = block.data.filter(|d| d != "[DONE]") else { continue };
+        for (channel, piece) in notes::read(api, block.kind, &data).ok()?.texts {
+            if channel.is_plain() {
+                text.push_str(&piece);
+            }
+        }
+    }
+    Some(text)
 }
 
 /// Whether one text is the beginning of the other.

@@ -37,24 +37,22 @@ pub(crate) struct Fit {
     /// Its item ids, by those the client knows (`/v1/responses`).
     renamed: Vec<(String, String)>,
     wants_ids: bool,
-    /// What it has said so far, while that is also how the answer began: it may have begun
-    /// anew instead of going on. `None` once that is out of the question.
-    like_begun: Option<String>,
+    /// What it has said so far, while that is also how the answer began. Servers differ,
+    /// and some with the form of the request, in whether they repeat what they were given.
+    said_again: Option<String>,
 }
 
 /// Whether a continuation is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Onset {
-    /// It may also have begun anew: what it says is held back.
+    /// What it says is how the answer began: it is held back.
     Unclear,
     /// It goes on.
     GoesOn,
 }
 
 /// So much of an answer's beginning, said again, is no chance.
-const AGAIN_MAX: usize = 24;
-/// Less than this is.
-const AGAIN_MIN: usize = 8;
+const AGAIN: usize = 16;
 
 impl Fit {
     pub(crate) fn new(ask: &Ask, rung: Rung, from: Step, echoes: bool) -> Self {
@@ -62,6 +60,8 @@ impl Fit {
         if rung != Rung::Regenerate {
             cursors.push((Channel::content(0), if echoes { 0 } else { from.text }));
         }
+        // Completing a longer text never says the text again.
+        let unclear = rung == Rung::Prefill && ask.api != Api::Completions;
         Self {
             api: ask.api,
             rung,
@@ -70,8 +70,7 @@ impl Fit {
             cursors,
             renamed: Vec::new(),
             wants_ids: ask.wants_ids,
-            like_begun: (rung == Rung::Prefill && !echoes && from.text >= AGAIN_MIN)
-                .then(String::new),
+            said_again: (unclear && from.text >= AGAIN).then(String::new),
         }
     }
 
@@ -79,27 +78,35 @@ impl Fit {
         self.rung
     }
 
-    /// Looks whether a continuation has begun anew without a word. Where its first tokens
-    /// overlap with what the client has, that is found anyway; a sampled answer has no
-    /// overlap.
+    /// Looks whether a continuation says again what it was given. Once it has said all of
+    /// it, what follows is conditioned on it and good, whether it repeated it or found it
+    /// anew.
     pub(crate) fn onset(&mut self, ledger: &Ledger, text: &str) -> Result<Onset, Misfit> {
-        let Some(said) = &mut self.like_begun else { return Ok(Onset::GoesOn) };
+        let Some(said) = &mut self.said_again else { return Ok(Onset::GoesOn) };
         said.push_str(text);
-        let begun = ledger.text(Channel::content(0));
-        let enough = begun.len().min(AGAIN_MAX);
-        if said.len() >= enough && said.as_bytes()[..enough] == begun.as_bytes()[..enough] {
-            return Err(Misfit::Diverged("it began anew instead of going on".into()));
-        }
-        if begun.starts_with(said.as_str()) {
+        let given = ledger.text(Channel::content(0)).get(..self.from.text).unwrap_or_default();
+        if said.len() < given.len() && given.starts_with(said.as_str()) {
             return Ok(Onset::Unclear);
         }
-        self.like_begun = None;
+        let common = said.bytes().zip(given.bytes()).take_while(|(a, b)| a == b).count();
+        let again = common == given.len();
+        if !again && common >= AGAIN {
+            return Err(Misfit::Diverged("it began anew and says something else".into()));
+        }
+        self.settle_onset(again);
         Ok(Onset::GoesOn)
+    }
+
+    fn settle_onset(&mut self, again: bool) {
+        self.said_again = None;
+        *self.cursor_mut(Channel::content(0)) = if again { 0 } else { self.from.text };
     }
 
     /// It has ended: what it said was the rest.
     pub(crate) fn onset_ended(&mut self) {
-        self.like_begun = None;
+        if self.said_again.is_some() {
+            self.settle_onset(false);
+        }
     }
 
     /// The event for the client; `None` when it brings nothing that the client has not.

@@ -356,7 +356,8 @@ fn beginning_anew_is_noticed() {
         case.temperature = None;
         let (heard, pool, _) = case.hear(&[(0.8, Cut::Close)]).await;
         assert_eq!(heard.text(), case.model.tokens.concat());
-        assert_eq!(pool.counts.resumed[Rung::Regenerate as usize].load(Relaxed), 1);
+        // It said again all that it was given: what followed was conditioned on it.
+        assert_eq!(pool.counts.resumed[Rung::Prefill as usize].load(Relaxed), 1);
     });
 }
 
