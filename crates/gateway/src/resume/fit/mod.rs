@@ -40,6 +40,10 @@ pub(crate) struct Fit {
     /// What it has said so far, while that is also how the answer began. Servers differ,
     /// and some with the form of the request, in whether they repeat what they were given.
     said_again: Option<String>,
+    /// It has said again all that it was given.
+    repeated: bool,
+    /// Its events that brought text.
+    events: u64,
 }
 
 /// Whether a continuation is one.
@@ -70,6 +74,8 @@ impl Fit {
             cursors,
             renamed: Vec::new(),
             wants_ids: ask.wants_ids,
+            repeated: false,
+            events: 0,
             said_again: (unclear && from.text >= AGAIN).then(String::new),
         }
     }
@@ -82,6 +88,7 @@ impl Fit {
     /// it, what follows is conditioned on it and good, whether it repeated it or found it
     /// anew.
     pub(crate) fn onset(&mut self, ledger: &Ledger, text: &str) -> Result<Onset, Misfit> {
+        self.events += u64::from(!text.is_empty());
         let Some(said) = &mut self.said_again else { return Ok(Onset::GoesOn) };
         said.push_str(text);
         let given = ledger.text(Channel::content(0)).get(..self.from.text).unwrap_or_default();
@@ -99,6 +106,7 @@ impl Fit {
 
     fn settle_onset(&mut self, again: bool) {
         self.said_again = None;
+        self.repeated = again;
         *self.cursor_mut(Channel::content(0)) = if again { 0 } else { self.from.text };
     }
 
@@ -177,17 +185,22 @@ impl Fit {
         }
     }
 
+    /// Tokens of the answer that a successor, which reports `own`, was given and has not
+    /// counted. One that said all again, token by token, has counted them.
+    fn given(&self, own: u64) -> u64 {
+        match self.rung {
+            Rung::Regenerate => 0,
+            Rung::Replay => self.from.ids as u64,
+            Rung::Prefill if self.repeated && own >= self.events => 0,
+            Rung::Prefill => self.from.events,
+        }
+    }
+
     /// Usage of one answer: what the successor was given of it is no prompt.
     fn settle_usage(&self, usage: &mut Value, prompt: &str, completion: &str) {
-        if self.rung == Rung::Regenerate {
-            return;
-        }
-        let given = match self.rung {
-            Rung::Replay => self.from.ids as u64,
-            _ => self.from.events,
-        };
         let read = |v: &Value, key: &str| v.get(key).and_then(Value::as_u64);
         if let (Some(p), Some(c)) = (read(usage, prompt), read(usage, completion)) {
+            let given = self.given(c);
             usage[prompt] = p.saturating_sub(given).into();
             usage[completion] = (c + given.min(p)).into();
         }

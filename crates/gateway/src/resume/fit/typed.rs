@@ -76,9 +76,8 @@ impl Fit {
         let output = usage.get("output_tokens").and_then(Value::as_u64);
         if let Some(output) = output
             && alone
-            && self.rung != super::Rung::Regenerate
         {
-            usage["output_tokens"] = (output + self.from.events).into();
+            usage["output_tokens"] = (output + self.given(output)).into();
         }
     }
 
