@@ -35,6 +35,8 @@ pub struct Pool {
     expected_us: AtomicU64,
     /// The same for the gap between two tokens of a stream.
     expected_gap_us: AtomicU64,
+    /// When a second attempt beside a slow one pays, in microseconds; 0 for never.
+    hedge_us: AtomicU64,
     /// Counters.
     pub counts: Counts,
 }
@@ -75,6 +77,10 @@ pub struct Counts {
     /// Second attempts begun for streams that had not broken: their replica was in doubt or
     /// silent.
     pub rescues: AtomicU64,
+    /// Second attempts made because the first token was late.
+    pub hedges: AtomicU64,
+    /// Time from sending a request for a stream to its first token.
+    pub first_token: Histogram,
     /// Gap between two tokens of a stream, as replicas send them; one in a few is counted.
     pub gap: Histogram,
     /// Time from the request's head to the answer's head, as clients see it.
@@ -102,6 +108,7 @@ impl Pool {
             retry_freed: Notify::new(),
             expected_us: AtomicU64::new(0),
             expected_gap_us: AtomicU64::new(0),
+            hedge_us: AtomicU64::new(0),
             counts: Counts::default(),
         }
     }
@@ -146,6 +153,21 @@ impl Pool {
     pub fn set_expected_gap(&self, expected: Duration) {
         let us = u64::try_from(expected.as_micros()).unwrap_or(u64::MAX);
         self.expected_gap_us.store(us, Relaxed);
+    }
+
+    /// After which wait for a first token another replica is asked, too; `None` for never.
+    #[must_use]
+    pub fn hedge_after(&self) -> Option<Duration> {
+        match self.hedge_us.load(Relaxed) {
+            0 => None,
+            us => Some(Duration::from_micros(us)),
+        }
+    }
+
+    /// Sets what [`Pool::hedge_after`] gives. For the health authority only.
+    pub fn set_hedge_after(&self, after: Option<Duration>) {
+        let us = after.map_or(0, |a| u64::try_from(a.as_micros()).unwrap_or(u64::MAX));
+        self.hedge_us.store(us, Relaxed);
     }
 
     /// How many replicas take traffic.

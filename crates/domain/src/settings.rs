@@ -237,6 +237,23 @@ impl Default for Ejection {
     }
 }
 
+/// A second attempt beside one whose first token is late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hedge {
+    /// Make them.
+    pub enabled: bool,
+    /// Extra requests at most, in percent: the trigger moves between the 90th and the 99th
+    /// percentile to keep within it.
+    pub max_percent: u32,
+}
+
+impl Default for Hedge {
+    fn default() -> Self {
+        Self { enabled: true, max_percent: 5 }
+    }
+}
+
 /// How streams are carried on when their replica fails.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -277,6 +294,8 @@ pub struct ServiceSettings {
     pub retry: Retry,
     /// Waiting for a replica.
     pub hold: Hold,
+    /// Second attempts beside slow ones.
+    pub hedge: Hedge,
     /// Streams that outlive their replica.
     pub resume: Resume,
     /// Probes.

@@ -29,6 +29,7 @@ pub(crate) fn settings(name: &str, tier: Tier) -> ServiceSettings {
         deadlines: Default::default(),
         retry: Default::default(),
         hold: Default::default(),
+        hedge: Default::default(),
         resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),

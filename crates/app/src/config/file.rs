@@ -1,8 +1,8 @@
 //! The shape of `evenkeel.toml`.
 
 use evenkeel_domain::settings::{
-    BalanceOptions, Deadlines, Ejection, Hold, Probe, Protocol, Resume, Retry, ServiceSettings,
-    Tier,
+    BalanceOptions, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Resume, Retry,
+    ServiceSettings, Tier,
 };
 use evenkeel_gateway::RouteRule;
 use evenkeel_gateway::settings::{Cors, Limits};
@@ -212,6 +212,9 @@ pub(crate) struct ServiceConfig {
     /// Waiting for a replica.
     #[serde(default)]
     pub(crate) hold: Hold,
+    /// Second attempts beside slow ones.
+    #[serde(default)]
+    pub(crate) hedge: Hedge,
     /// Streams that outlive their replica.
     #[serde(default)]
     pub(crate) resume: Resume,
@@ -331,6 +334,7 @@ impl ServiceConfig {
             deadlines: self.deadlines.clone(),
             retry: self.retry.clone(),
             hold: self.hold.clone(),
+            hedge: self.hedge.clone(),
             resume: self.resume.clone(),
             probe: self.probe.clone(),
             ejection: self.ejection.clone(),

@@ -92,6 +92,13 @@ impl AttemptGuard {
         self.replica.live.record_first_byte(now.saturating_duration_since(self.started));
     }
 
+    /// The first token of a stream is here.
+    pub(crate) fn first_token(&self) {
+        let took = clock::now().saturating_duration_since(self.started);
+        self.request.pool.counts.first_token.record(took);
+        self.first_byte();
+    }
+
     /// The answer got longer.
     pub(crate) fn moved(&self) {
         self.replica.live.moved(clock::now());

@@ -39,7 +39,7 @@ pub(super) async fn open(watch: &Watch, guard: AttemptGuard, answer: Answer) -> 
             Next::Events { bytes, progress, adopted } if progress || adopted || live.is_ended() => {
                 let first = joined(before, bytes);
                 match watch.onward {
-                    None => live.guard.first_byte(),
+                    None => live.guard.first_token(),
                     Some(_) => live.guard.moved(),
                 }
                 return End::Stream(Box::new(Opened { head, live, first }));

@@ -205,6 +205,12 @@ impl Exchange {
         &self.request
     }
 
+    /// Whether a late first token brings a second attempt: only streams tell when their
+    /// first token is here, and what goes on elsewhere is raced anyway.
+    fn is_hedged(&self) -> bool {
+        self.template.watch.is_some() && self.onward.is_none()
+    }
+
     /// Whether streams leave a replica that is being drained.
     pub(crate) fn moves_on_drain(&self) -> bool {
         self.entry.service.settings.resume.move_on_drain

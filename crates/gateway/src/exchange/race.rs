@@ -3,6 +3,7 @@
 //! The first to commit wins; the others are dropped, which cancels them.
 
 use super::Exchange;
+use super::retry::RetryPermit;
 use crate::attempt::guard::AttemptGuard;
 use crate::attempt::{End, Failed};
 use evenkeel_domain::outcome::{Outcome, ReplicaFault};
@@ -13,6 +14,7 @@ use futures_util::stream::FuturesUnordered;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,10 @@ use std::time::{Duration, Instant};
 const WAIT_MIN: Duration = Duration::from_millis(100);
 /// First report while nothing is known of how long answers take here.
 const WAIT_UNKNOWN: Duration = Duration::from_secs(1);
+
+/// Share of a service's room in use, in percent, above which a hedge would take it from
+/// somebody else.
+const HEDGE_UTILISATION: u32 = 80;
 
 type Abandon = Rc<Cell<Option<Outcome>>>;
 
@@ -36,6 +42,7 @@ impl Exchange {
         tokio::pin!(worsened);
         worsened.as_mut().enable();
         let mut watch = Watch::new(self, first.started());
+        let mut hedged = None;
         let abandon = first.abandon_cell();
         let attempt = self.attempt_on(first);
         tokio::pin!(attempt);
@@ -58,6 +65,12 @@ impl Exchange {
                         abandon.set(Some(outcome));
                         return self.gave_up(&replica, outcome);
                     }
+                    if watch.hedge_is_due(now) {
+                        hedged = self.may_hedge();
+                        if hedged.is_some() {
+                            break;
+                        }
+                    }
                     self.report_waiting(&replica, &mut watch, now);
                     if replica.live.gate() != Gate::Open && replica.live.health() != Health::Draining {
                         break;
@@ -69,7 +82,11 @@ impl Exchange {
         // The slow path: more than one attempt.
         let mut runners = Runners { running: vec![(replica.clone(), abandon)] };
         let mut field: FuturesUnordered<LocalBoxFuture<'_, End>> = FuturesUnordered::new();
-        self.add_runner(&mut runners, &mut field);
+        let reason = match &hedged {
+            Some(_) => &self.pool().counts.hedges,
+            None => &self.pool().counts.raced,
+        };
+        self.add_runner(&mut runners, &mut field, reason);
         let mut first_ended = false;
         let mut last: Option<End> = None;
         loop {
@@ -87,7 +104,7 @@ impl Exchange {
                         return self.all_overdue(&runners, outcome);
                     }
                     if runners.all_doubtful() {
-                        self.add_runner(&mut runners, &mut field);
+                        self.add_runner(&mut runners, &mut field, &self.pool().counts.raced);
                     }
                 }
             }
@@ -104,14 +121,33 @@ impl Exchange {
         &'s self,
         runners: &mut Runners,
         field: &mut FuturesUnordered<LocalBoxFuture<'s, End>>,
+        reason: &AtomicU64,
     ) {
         if !self.template.repeatable || !self.template.can_send() {
             return;
         }
         let Some(guard) = self.pick_fresh(self.now()) else { return };
-        self.entry.service.pool.counts.raced.fetch_add(1, Relaxed);
+        reason.fetch_add(1, Relaxed);
         runners.running.push((guard.replica().clone(), guard.abandon_cell()));
         field.push(Box::pin(self.attempt_on(guard)));
+    }
+
+    /// Leave for a second attempt beside a slow one: there must be a replica to ask, most
+    /// of the service's room free, and a place in the budget that retries share.
+    fn may_hedge(&self) -> Option<RetryPermit> {
+        let now = self.now();
+        if !self.template.repeatable || !self.template.can_send() || !self.has_fresh(now) {
+            return None;
+        }
+        let members = self.pool().members();
+        let (used, room) = members
+            .iter()
+            .filter(|r| r.live.gate() == Gate::Open && r.id.max_in_flight > 0)
+            .fold((0, 0), |(u, m), r| (u + r.live.in_flight(), m + r.id.max_in_flight));
+        if used * 100 > room * HEDGE_UTILISATION && room > 0 {
+            return None;
+        }
+        RetryPermit::try_take(self.pool(), &self.entry.service.settings.retry)
     }
 
     fn report_waiting(&self, replica: &Replica, watch: &mut Watch, now: Instant) {
@@ -154,6 +190,7 @@ struct Watch {
     next_report: Duration,
     first_byte: Instant,
     total: Instant,
+    hedge: Option<Instant>,
 }
 
 impl Watch {
@@ -165,6 +202,11 @@ impl Watch {
             next_report: normal.map_or(WAIT_UNKNOWN, |n| n.max(WAIT_MIN)),
             first_byte: started + service.settings.deadlines.first_byte,
             total: exchange.template.deadline,
+            hedge: exchange
+                .is_hedged()
+                .then(|| service.pool.hedge_after())
+                .flatten()
+                .map(|after| started + after),
         }
     }
 
@@ -173,7 +215,13 @@ impl Watch {
     }
 
     fn next(&self) -> Instant {
-        (self.started + self.next_report).min(self.limit())
+        let next = (self.started + self.next_report).min(self.limit());
+        self.hedge.map_or(next, |hedge| hedge.min(next))
+    }
+
+    /// Whether to hedge now; true once.
+    fn hedge_is_due(&mut self, now: Instant) -> bool {
+        self.hedge.take_if(|hedge| *hedge <= now).is_some()
     }
 
     /// The outcome of an attempt whose time is up.

@@ -291,6 +291,7 @@ pub(crate) mod tests {
             deadlines: Deadlines::default(),
             retry: Retry::default(),
             hold: Hold::default(),
+            hedge: Default::default(),
             resume: Default::default(),
             probe: Probe::default(),
             ejection: Ejection::default(),

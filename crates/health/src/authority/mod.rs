@@ -4,17 +4,18 @@
 //! the replica, the event log and the service log, with the evidence. Nobody else writes
 //! a replica's state, and this never waits for anybody.
 
+mod normal;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use crate::operator::Override;
 use evenkeel_domain::event::{EventKind, EventLog};
-use evenkeel_domain::histogram::Snapshot;
 use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Health, Pool, Replica, Signal, SignalKind, clock};
+use normal::Normal;
 use record::Record;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
@@ -23,10 +24,6 @@ use tokio::sync::{Notify, mpsc};
 const SWEEP: Duration = Duration::from_millis(250);
 /// Sweeps between two looks at latencies.
 const LATENCY_EVERY: u32 = 4;
-/// Latencies of so many looks make the window (one a second: the last 20 s).
-const LATENCY_WINDOW: usize = 20;
-/// Answers within the window below which all answers ever count.
-const LATENCY_ENOUGH: u64 = 50;
 /// Orders that may wait: they come from people and from configuration changes.
 const ORDERS: usize = 256;
 
@@ -85,8 +82,7 @@ pub trait Probing: Send {
 struct Group {
     settings: Arc<ServiceSettings>,
     pool: Arc<Pool>,
-    latencies: VecDeque<Snapshot>,
-    gaps: VecDeque<Snapshot>,
+    normal: Normal,
 }
 
 /// The authority's state.
@@ -194,9 +190,8 @@ impl<P: Probing> Authority<P> {
         }
         drop(members);
         let name = pool.name.clone();
-        let (latencies, gaps) =
-            self.groups.remove(&name).map(|g| (g.latencies, g.gaps)).unwrap_or_default();
-        self.groups.insert(name, Group { settings, pool, latencies, gaps });
+        let normal = self.groups.remove(&name).map(|g| g.normal).unwrap_or_default();
+        self.groups.insert(name, Group { settings, pool, normal });
         self.judge_all(now);
     }
 
@@ -228,7 +223,7 @@ impl<P: Probing> Authority<P> {
         }
         if self.sweeps.is_multiple_of(LATENCY_EVERY) {
             for group in self.groups.values_mut() {
-                group.learn_latency();
+                group.normal.learn(&group.pool, &group.settings);
             }
         }
     }
@@ -302,39 +297,5 @@ impl Group {
             let moved = r.live.last_move_ms();
             r.id.key != key && moved != 0 && now_ms.saturating_sub(moved) < window
         })
-    }
-
-    /// Learns what a normal wait for a first byte is.
-    fn learn_latency(&mut self) {
-        let members = self.pool.members();
-        let now = members
-            .iter()
-            .map(|r| r.live.first_byte.snapshot())
-            .fold(Snapshot::default(), |sum, s| sum.plus(&s));
-        drop(members);
-        let window = self.latencies.front().map(|before| now.since(before));
-        let recent = window.filter(|w| w.count() >= LATENCY_ENOUGH);
-        if let Some(p99) = recent.as_ref().unwrap_or(&now).quantile(0.99) {
-            self.pool.set_expected_first_byte(p99);
-        }
-        if self.latencies.len() == LATENCY_WINDOW {
-            self.latencies.pop_front();
-        }
-        self.latencies.push_back(now);
-        self.learn_gaps();
-    }
-
-    /// Learns what a normal gap between two tokens is.
-    fn learn_gaps(&mut self) {
-        let now = self.pool.counts.gap.snapshot();
-        let window = self.gaps.front().map(|before| now.since(before));
-        let recent = window.filter(|w| w.count() >= LATENCY_ENOUGH);
-        if let Some(p99) = recent.as_ref().unwrap_or(&now).quantile(0.99) {
-            self.pool.set_expected_gap(p99);
-        }
-        if self.gaps.len() == LATENCY_WINDOW {
-            self.gaps.pop_front();
-        }
-        self.gaps.push_back(now);
     }
 }

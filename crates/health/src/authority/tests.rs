@@ -46,6 +46,7 @@ fn record() -> Record {
         deadlines: Default::default(),
         retry: Default::default(),
         hold: Default::default(),
+        hedge: Default::default(),
         resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),
