@@ -263,11 +263,27 @@ pub struct Resume {
     /// Move streams off a replica that is being drained, so that its restart need not wait
     /// for the longest answer.
     pub move_on_drain: bool,
+    /// Fetch unary answers of chat and text completions from the replica as streams, so
+    /// that they can be cancelled, watched and resumed, too.
+    pub upstream_stream: UpstreamStream,
+}
+
+/// When a unary answer is fetched as a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamStream {
+    /// Where a replica is known to run abandoned unary requests to their end (llama.cpp).
+    #[default]
+    Auto,
+    /// From every replica.
+    Always,
+    /// From none.
+    Never,
 }
 
 impl Default for Resume {
     fn default() -> Self {
-        Self { enabled: true, move_on_drain: true }
+        Self { enabled: true, move_on_drain: true, upstream_stream: UpstreamStream::Auto }
     }
 }
 

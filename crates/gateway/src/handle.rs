@@ -7,7 +7,7 @@ use crate::error::{Refusal, Shape};
 use crate::exchange::{Asker, Exchange, Given};
 use crate::headers::{self, REQUEST_ID};
 use crate::resume::ask::Ask;
-use crate::resume::{Api, discover};
+use crate::resume::{Api, discover, unary};
 use crate::route::head::{self, BadBody};
 use crate::route::{self, Entry, Found, Table};
 use crate::template::{Template, TemplateBody, Watch};
@@ -16,7 +16,8 @@ use crate::worker::Worker;
 use crate::{cors, models, upgrade};
 use bytes::Bytes;
 use evenkeel_domain::clock;
-use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
+use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier, UpstreamStream};
+use evenkeel_domain::{Known, Replica};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -125,7 +126,7 @@ struct Call<'a> {
 struct Routed {
     entry: Arc<Entry>,
     tier: Tier,
-    model: Option<(Range<usize>, Option<String>)>,
+    model: ModelAt,
     stateful: bool,
     /// A stream is asked for.
     stream: bool,
@@ -248,8 +249,12 @@ impl Call<'_> {
         headers::to_replica(&mut headers, false);
         headers.insert(REQUEST_ID, self.id.clone());
         forwarded(&mut headers, self.client);
-        let ReadBody { bytes, rest, memory } = body;
+        let ReadBody { mut bytes, rest, memory } = body;
         let streamed = rest.is_some();
+        let mut model = routed.model.clone();
+        if !streamed && repeatable && self.is_fetched_as_stream(routed, path) {
+            (bytes, model) = as_stream(bytes, model);
+        }
         let watch = self.watch(routed, path, repeatable && !streamed, &bytes);
         if watch.is_some() {
             // What is compressed cannot be watched.
@@ -262,7 +267,7 @@ impl Call<'_> {
                 None => TemplateBody::Whole(bytes, memory),
                 Some(rest) => TemplateBody::Once(RefCell::new(Some((bytes, rest)))),
             },
-            model: routed.model.clone(),
+            model,
             repeatable,
             grpc: self.grpc,
             needs_h2: self.grpc,
@@ -283,11 +288,29 @@ impl Call<'_> {
 
     /// What is to be known of a stream to carry it on.
     fn watch(&self, routed: &Routed, path: &str, held: bool, body: &[u8]) -> Option<Watch> {
-        if !held || !routed.stream || self.grpc || !routed.entry.service.settings.resume.enabled {
+        let stream = routed.stream || self.is_fetched_as_stream(routed, path);
+        if !held || !stream || self.grpc || !routed.entry.service.settings.resume.enabled {
             return None;
         }
-        let ask = Ask::read(Api::of(path)?, body)?;
+        let mut ask = Ask::read(Api::of(path)?, body)?;
+        ask.unary = !routed.stream;
         Some(Watch { ask: Rc::new(ask), onward: None })
+    }
+
+    /// Whether a unary answer is fetched from the replica as a stream.
+    fn is_fetched_as_stream(&self, routed: &Routed, path: &str) -> bool {
+        let settings = &routed.entry.service.settings.resume;
+        if routed.stream || !settings.enabled || !Api::of(path).is_some_and(Api::has_choices) {
+            return false;
+        }
+        match settings.upstream_stream {
+            UpstreamStream::Never => false,
+            UpstreamStream::Always => true,
+            UpstreamStream::Auto => {
+                let runs_on = |r: &Arc<Replica>| r.abilities.runs_on.get() == Known::Yes;
+                routed.entry.service.pool.members().iter().any(runs_on)
+            }
+        }
     }
 
     fn log_line(&self, head: &Parts) -> Option<LogLine> {
@@ -301,6 +324,17 @@ impl Call<'_> {
             attempts: Cell::new(0),
         })
     }
+}
+
+/// Where a model's name stands in a body, and its alias.
+type ModelAt = Option<(Range<usize>, Option<String>)>;
+
+/// A unary request's body as one for a stream.
+fn as_stream(body: Bytes, model: ModelAt) -> (Bytes, ModelAt) {
+    let Some(changed) = unary::as_stream(&body).map(Bytes::from) else { return (body, model) };
+    let alias = model.and_then(|(_, alias)| alias);
+    let at = head::read(&changed).ok().and_then(|head| Some(head.model?.1));
+    (changed, at.map(|at| (at, alias)))
 }
 
 /// Where an upgrade goes: it has no body that could name a model.

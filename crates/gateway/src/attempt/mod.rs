@@ -21,10 +21,10 @@ use crate::upstream::{AnswerBody, SendFailure};
 use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use classify::Verdict;
-use evenkeel_domain::Incarnation;
 use evenkeel_domain::outcome::{NetworkFault, Outcome, ReplicaFault};
+use evenkeel_domain::{Incarnation, Known, Replica};
 use guard::{AttemptGuard, RequestGuard};
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, RETRY_AFTER, SERVER};
 use http::{HeaderMap, Response, StatusCode};
 use std::rc::Rc;
 use std::time::Duration;
@@ -82,11 +82,21 @@ pub(crate) async fn attempt(
     let connections = worker.pools.of(guard.replica());
     match connections.send(guard.replica(), template, guard.started()).await {
         Ok((mut head, body)) => {
+            learn_server(guard.replica(), &head.headers);
             headers::strip_hop_by_hop(&mut head.headers);
             let memory = Reserved::none(worker);
             answered(template, guard, request, Answer { head, body, memory }).await
         }
         Err(failure) => send_failed(guard, failure),
+    }
+}
+
+/// llama.cpp names itself; it runs an abandoned unary request to its end.
+fn learn_server(replica: &Replica, headers: &HeaderMap) {
+    let ability = &replica.abilities.runs_on;
+    if ability.get() == Known::Unknown {
+        let llama = headers.get(SERVER).is_some_and(|name| name == "llama.cpp");
+        ability.set(if llama { Known::Yes } else { Known::No });
     }
 }
 

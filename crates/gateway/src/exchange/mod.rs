@@ -23,6 +23,7 @@ use crate::attempt::{End, Failed, Opened};
 use crate::body::OutBody;
 use crate::error::Refusal;
 use crate::resume::carry::Carried;
+use crate::resume::unary;
 use crate::route::Entry;
 use crate::template::Template;
 use crate::worker::Worker;
@@ -103,8 +104,19 @@ impl Exchange {
         match self.attempt_until_commit().await? {
             Ran::Given(given) => Ok(given),
             Ran::Stream(opened) => {
-                self.request.answered(opened.head.status);
-                Ok(Given::Committed(Carried::response(self, *opened)))
+                let unary = self.template.watch.as_ref().is_some_and(|w| w.ask.unary);
+                let (worker, request) = (self.worker.clone(), self.request.clone());
+                if !unary {
+                    request.answered(opened.head.status);
+                }
+                let (head, carried) = Carried::new(self, *opened);
+                if unary {
+                    let response = unary::collect(&worker, head, carried).await?;
+                    request.answered(response.status());
+                    return Ok(Given::Committed(response));
+                }
+                let body = OutBody::Carried(Box::new(carried));
+                Ok(Given::Committed(Response::from_parts(head, body)))
             }
         }
     }

@@ -43,8 +43,6 @@ pub(crate) struct Ask {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Fields<'a> {
-    #[serde(borrow)]
-    stream: Option<&'a RawValue>,
     n: Option<f64>,
     best_of: Option<f64>,
     temperature: Option<f64>,
@@ -115,7 +113,6 @@ impl Ask {
     /// without being watched, and the replica says what is wrong with it.
     pub(crate) fn read(api: Api, body: &[u8]) -> Option<Self> {
         let f: Fields<'_> = serde_json::from_slice(body).ok()?;
-        let stream = f.stream.is_some_and(|r| r.get() == "true");
         let choices = count(f.n).unwrap_or(1).max(1);
         let text_format = f.response_format.is_none_or(|r| is_text_format(r.get()));
         let stateful = [
@@ -151,7 +148,7 @@ impl Ask {
                 || penalty(f.repeat_penalty, 1.0),
             text_prompt: f.prompt.is_some_and(|r| r.get().starts_with('"')),
             wants_ids: is_set(f.return_token_ids),
-            unary: !stream,
+            unary: false,
         })
     }
 

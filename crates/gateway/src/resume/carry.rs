@@ -16,8 +16,8 @@ use super::live::{Fault, Live, Next};
 use super::pace::Pace;
 use crate::attempt::guard::RequestGuard;
 use crate::attempt::{Failed, Opened};
+use crate::body::BodyError;
 use crate::body::relay::error_event;
-use crate::body::{BodyError, OutBody};
 use crate::error::{Refusal, Shape};
 use crate::exchange::Exchange;
 use crate::shared::Reserved;
@@ -25,8 +25,8 @@ use bytes::Bytes;
 use evenkeel_domain::outcome::{Outcome, ReplicaFault};
 use evenkeel_domain::{Gate, Health, Pool, clock};
 use futures_util::future::LocalBoxFuture;
-use http::Response;
 use http::header::CONTENT_LENGTH;
+use http::response::Parts;
 use hyper::body::Frame;
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -74,14 +74,14 @@ impl Outlet {
 }
 
 impl Carried {
-    /// The response for a stream that has its first token.
-    pub(crate) fn response(exchange: Exchange, opened: Opened) -> Response<OutBody> {
+    /// The head and body for a stream that has its first token.
+    pub(crate) fn new(exchange: Exchange, opened: Opened) -> (Parts, Self) {
         let Opened { mut head, live, first } = opened;
         head.headers.remove(CONTENT_LENGTH);
         let out = Rc::<Outlet>::default();
         let driver = Driver::new(exchange, *live, out.clone());
         let driver = Some(Box::pin(driver.run(first)) as LocalBoxFuture<'static, ()>);
-        Response::from_parts(head, OutBody::Carried(Box::new(Self { driver, out })))
+        (head, Self { driver, out })
     }
 
     pub(crate) fn poll_frame(

@@ -27,6 +27,7 @@ pub(crate) mod live;
 pub(crate) mod notes;
 pub(crate) mod pace;
 pub(crate) mod rung;
+pub(crate) mod unary;
 
 #[cfg(test)]
 mod tests;
