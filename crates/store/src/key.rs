@@ -63,7 +63,7 @@ impl Key {
         let text = text.trim();
         let bytes = Zeroizing::new(match text.len() {
             64 => unhex(text)?,
-            43 | 44 => STANDARD.decode(format!("{:=<44}", text)).ok()?,
+            43 | 44 => STANDARD.decode(&*Zeroizing::new(format!("{text:=<44}"))).ok()?,
             _ => return None,
         });
         let bytes: [u8; 32] = bytes.as_slice().try_into().ok()?;

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Bytes of a field that is not the file.
 const FIELD: usize = 1024;
@@ -24,6 +25,8 @@ const AROUND: u64 = 64 << 10;
 /// How long an upload may stand still: a minute spans what a mobile client loses its
 /// network for.
 const STILL: Duration = Duration::from_secs(60);
+/// How long an upload may take in all: 200 MiB at half a megabit per second.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// How long a file may be kept that says so itself, in seconds: OpenAI's bounds.
 pub(crate) const EXPIRES_AFTER: std::ops::RangeInclusive<u64> = 3600..=2_592_000;
 /// What a file may be for.
@@ -98,8 +101,10 @@ impl Upload<'_> {
     async fn read(&mut self, mut form: Form, mut body: Body) -> Result<(), ApiError> {
         let most = self.parts.settings.max_file_bytes.saturating_add(AROUND);
         let (mut read, mut field) = (0, None);
+        let end = Instant::now() + LONGEST;
         while !form.is_over() {
-            let frame = tokio::time::timeout(STILL, body.frame()).await;
+            let still = end.min(Instant::now() + STILL);
+            let frame = tokio::time::timeout_at(still, body.frame()).await;
             let frame = frame.map_err(|_| ApiError::slow())?;
             let Some(frame) = frame else { return Err(FormError::Incomplete.into()) };
             let frame = frame.map_err(|_| ApiError::from(FormError::Incomplete))?;

@@ -11,9 +11,9 @@ use evenkeel_domain::durable::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Uploads that nothing was added to for so long are given up: a day-long pause is no
-/// upload, and what is given up by mistake can be sent again.
-const UPLOADS: Duration = Duration::from_secs(3600);
+/// Uploads that nothing was added to for so long are given up: twice as long as one may
+/// take in all.
+const UPLOADS: Duration = Duration::from_secs(7200);
 /// Rows deleted in one transaction: 16 MiB of content, so that answers wait some
 /// milliseconds for it at most.
 const ROWS: u32 = 256;

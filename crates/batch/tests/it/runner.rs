@@ -1,7 +1,8 @@
 //! What becomes of batches.
 
 use crate::support::{House, Replicas, START, answer, ids, line, lines, settings};
-use evenkeel_batch::Done;
+use evenkeel_batch::{Done, Runner};
+use evenkeel_domain::durable::{Fence, StoreError, WorkStore};
 use http::StatusCode;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -323,5 +324,63 @@ async fn what_is_over_is_cleaned_up_in_time() {
     assert_eq!(house.read(&batch["output_file_id"]).await.len(), 50, "it has no end of its own");
     let input = format!("/v1/files/{}", batch["input_file_id"].as_str().unwrap());
     assert_eq!(house.call("a", "GET", &input, None).await.0, StatusCode::NOT_FOUND);
+    runner.stop(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_waited_for_and_costs_nothing() {
+    let house = House::new(Replicas::echo(SECOND), settings());
+    let runner = house.runner();
+    let id = house.order(&lines(12)).await;
+    tokio::time::sleep(SECOND * 3 / 2).await;
+    house.store.refuse(Some(StoreError::NoSpace));
+    let form = crate::support::Form::default().field("purpose", "batch").file("f", "{}");
+    let (status, refused) = house.upload_as("a", form).await;
+    assert_eq!((status.as_u16(), &refused["error"]["code"]), (503, &json!("disk_full")));
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(house.replicas.count(), 8, "nothing is sent whose answer cannot be kept");
+    assert_eq!(house.batch(&id).await["request_counts"]["completed"], 4);
+    house.store.refuse(None);
+    let batch = house.until(&id, "completed").await;
+    assert_eq!(house.read(&batch["output_file_id"]).await.len(), 12);
+    assert_eq!(house.replicas.count(), 12, "answers were held, not asked for again");
+    runner.stop(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_ends_though_its_answers_cannot_be_kept() {
+    let house = House::new(Replicas::echo(SECOND), settings());
+    let runner = house.runner();
+    let id = house.order(&lines(12)).await;
+    tokio::time::sleep(SECOND * 3 / 2).await;
+    house.store.refuse(Some(StoreError::NoSpace));
+    house.call("a", "POST", &format!("/v1/batches/{id}/cancel"), None).await;
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(house.batch(&id).await["status"], "cancelling", "its files cannot be written");
+    house.store.refuse(None);
+    let batch = house.until(&id, "cancelled").await;
+    let counts = &batch["request_counts"];
+    assert_eq!(counts["completed"].as_u64().unwrap() + counts["failed"].as_u64().unwrap(), 12);
+    runner.stop(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_lost_the_lease_keeps_nothing() {
+    let house = House::new(Replicas::echo(4 * SECOND), settings());
+    let runner = Runner::spawn(house.parts.clone(), "one".into(), house.busy.subscribe());
+    let id = house.order(&lines(12)).await;
+    tokio::time::sleep(SECOND).await;
+    assert!(runner.stats().leads);
+    // As if it had stood still for longer than its lease, and another had come meanwhile.
+    let fence = Fence { holder: "one".into(), epoch: 1 };
+    house.store.release(&fence).await.unwrap();
+    let other = house.store.acquire("two", 100_000, START).await.unwrap().unwrap();
+    tokio::time::sleep(10 * SECOND).await;
+    assert!(!runner.stats().leads);
+    assert_eq!((house.replicas.count(), house.replicas.under_way()), (4, 0));
+    assert_eq!(house.batch(&id).await["request_counts"]["completed"], 0);
+    house.store.release(&other).await.unwrap();
+    let batch = house.until(&id, "completed").await;
+    assert_eq!(house.read(&batch["output_file_id"]).await.len(), 12);
     runner.stop(SECOND).await;
 }

@@ -34,6 +34,7 @@ struct State {
     batches: BTreeMap<u64, (Batch, Answers)>,
     lease: Option<(Fence, Millis)>,
     epoch: u64,
+    refusal: Option<StoreError>,
 }
 
 /// The store.
@@ -48,6 +49,12 @@ impl MemoryStore {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self { limits, state: Mutex::default() }
+    }
+
+    /// From now on content and answers are refused with that error, as by a disk that is
+    /// full; `None`: no more.
+    pub fn refuse(&self, with: Option<StoreError>) {
+        self.state().refusal = with;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,6 +222,9 @@ impl FileStore for MemoryStore {
         let mut state = self.state();
         let room = self.limits.max_bytes.saturating_sub(state.used().bytes);
         let max = self.limits.max_bytes;
+        if let Some(error) = state.refusal.clone() {
+            return done(Err(error));
+        }
         done(state.kept(id).and_then(|kept| {
             let Stage::Coming { epoch, .. } = kept.stage else {
                 return Err(StoreError::no_file(id));

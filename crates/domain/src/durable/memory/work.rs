@@ -79,6 +79,9 @@ impl WorkStore for MemoryStore {
         if let Err(fenced) = state.guard(fence) {
             return done(Err(fenced));
         }
+        if let Some(error) = state.refusal.clone() {
+            return done(Err(error));
+        }
         if state.used().bytes >= self.limits.max_bytes.saturating_mul(2) {
             return done(Err(StoreError::Full { limit: Limit::Bytes, max: self.limits.max_bytes }));
         }
