@@ -6,6 +6,7 @@ use crate::ports::AdminState;
 use crate::window::{TICK, Window};
 use axum::Router;
 use evenkeel_domain::clock;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -35,6 +36,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 /// Pause after accepting failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long one who has just connected may take to ask once the server ends: hyper would
+/// close the connection unheard, and the caller could not know that it may ask again.
+const FIRST: Duration = Duration::from_millis(500);
 /// How long answers under way may take once the server ends.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -153,11 +157,21 @@ where
 {
     let Server { router, mut stop, .. } = server;
     let builder = builder();
-    let service = TowerToHyperService::new(router);
+    let asked = Notify::new();
+    let inner = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        asked.notify_one();
+        inner.call(request)
+    });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let over = async {
+        let _ = stop.wait_for(|stop| *stop).await;
+        // Known at once when it has asked before.
+        let _ = tokio::time::timeout(FIRST, asked.notified()).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        _ = stop.wait_for(|stop| *stop) => None,
+        () = over => None,
     };
     let ended = match ended {
         Some(ended) => ended,

@@ -2,9 +2,10 @@
 
 use crate::http::{start, start_with};
 use evenkeel_domain::event::{EventKind, EventLog};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Reads until `text` has come.
@@ -93,4 +94,29 @@ async fn only_logs_of_known_replicas_are_looked_up() {
     let external = server.get("/api/v1/logs/chat-2").await;
     assert_eq!(external.status, 404);
     assert!(external.body().contains("does not run chat-2"), "{}", external.body());
+}
+
+#[tokio::test]
+async fn who_has_just_connected_at_the_end_is_still_answered() {
+    let server = start().await;
+    let mut early = TcpStream::connect(server.address).await.unwrap();
+    // Connections are accepted in order: by this answer the one before has been.
+    assert_eq!(server.get("/livez").await.status, 200);
+    server.stop.send(()).unwrap();
+    until_refused(server.address).await;
+    early.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    early.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    server.served.await.unwrap().unwrap();
+}
+
+/// Waits until nobody accepts there any more.
+async fn until_refused(address: SocketAddr) {
+    let refused = async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), refused).await.expect("it stops accepting");
 }

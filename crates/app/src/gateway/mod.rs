@@ -42,12 +42,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 /// Signals that may wait for the authority: a burst of faults from every request under way.
 const SIGNALS: usize = 16_384;
 /// Messages to the keeper that may wait.
 const TO_KEEPER: usize = 256;
+/// How long operators' calls under way may take when all else is done.
+const ADMIN_ENDS: Duration = Duration::from_secs(1);
 /// How often certificate files are looked at.
 const TLS_LOOK: Duration = Duration::from_secs(2);
 
@@ -127,7 +130,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let drain = config.gateway.drain;
     let control = GatewayControl::new(state.clone(), overrides.clone(), to_keeper.clone(), drain);
     let ends = admin_ends.subscribe();
-    start_admin(&config, sorted.admin, &state, overrides, control.clone(), ends)?;
+    let admin = start_admin(&config, sorted.admin, &state, overrides, control.clone(), ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
     let main = Main {
         shared,
@@ -141,9 +144,11 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
         marked: HashMap::new(),
         idling: JoinSet::new(),
         control,
-        admin_ends,
+        admin_ends: admin_ends.clone(),
     };
     main.run(reader).await?;
+    admin_ends.send_replace(true);
+    let _ = timeout(ADMIN_ENDS, admin).await;
     if let Some(exporter) = exporter {
         exporter.finish().await;
     }
@@ -240,7 +245,7 @@ fn start_admin(
     overrides: Arc<Overrides>,
     control: GatewayControl,
     mut ends: watch::Receiver<bool>,
-) -> Result<(), Failure> {
+) -> Result<JoinHandle<()>, Failure> {
     let token = match &config.admin.token_file {
         Some(path) => Some(replicas::read_secret(path)?),
         None => None,
@@ -259,13 +264,12 @@ fn start_admin(
         listeners.push(tokio::net::TcpListener::from_std(socket)?);
     }
     let tls = server_tls(config.admin.tls.as_ref())?;
-    tokio::spawn(async move {
+    Ok(tokio::spawn(async move {
         let ended = async move {
             let _ = ends.wait_for(|ends| *ends).await;
         };
         if let Err(error) = evenkeel_admin::serve(admin, listeners, tls, ended).await {
             tracing::error!(%error, "the admin API ended; serving goes on");
         }
-    });
-    Ok(())
+    }))
 }
