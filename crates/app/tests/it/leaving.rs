@@ -3,8 +3,7 @@
 use crate::support::{EVENKEEL, Model, Up, Wire, alive, ask, chat, post, service, until, until_so};
 use evenkeel_domain::clock::now;
 use evenkeel_testkit::process::signal;
-use evenkeel_testkit::replica::Ended;
-use evenkeel_testkit::{Behaviour, Oracle, Replica, ports};
+use evenkeel_testkit::{Behaviour, Ended, Oracle, Replica, ports};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::time::Duration;
@@ -23,9 +22,12 @@ fn entry(more: &str) -> String {
     )
 }
 
+/// Streams end where they are: how they are moved is another matter.
+const STAY: &str = "resume = { move_on_drain = false }";
+
 /// A service of these entries.
 fn chat_of(entries: &[String]) -> String {
-    service("", &[]) + &entries.concat()
+    service(STAY, &[]) + &entries.concat()
 }
 
 fn copies(count: u32) -> String {
@@ -212,6 +214,17 @@ async fn a_port_is_passed_on_only_when_it_is_free() {
     assert_eq!(ask(&up.clients, "", &chat("hello", 1, false)).await.status, 200);
 }
 
+#[tokio::test]
+async fn its_streams_may_be_moved_instead() {
+    let moving = |count| copies(count).replace(STAY, "");
+    let up = Up::start(&moving(2)).await.ready().await;
+    let pids = up.pids().await;
+    let streams = one_each(&up).await;
+    reload(&up, &moving(1));
+    both_end(streams).await;
+    until_so("its process ends", || !alive(pids[1])).await;
+}
+
 /// How the requests with this prompt ended on a replica, in order.
 fn asked(replica: &Replica, prompt: &str) -> Vec<Option<Ended>> {
     let all = replica.requests();
@@ -225,7 +238,7 @@ async fn a_server_elsewhere_that_is_removed_goes_on_with_what_it_has() {
     let paced = Behaviour::Paced { first: gap, gap };
     let replicas = [Replica::start(paced.clone()).await, Replica::start(paced).await];
     let urls = replicas.each_ref().map(Replica::url);
-    let up = Up::start(&service("", &urls)).await.ready().await;
+    let up = Up::start(&service(STAY, &urls)).await.ready().await;
     let ask_slowly = || {
         let oracle = Oracle::new(&up.url());
         tokio::spawn(async move { oracle.ask("a long story", 60, true).await })
@@ -235,7 +248,7 @@ async fn a_server_elsewhere_that_is_removed_goes_on_with_what_it_has() {
         replicas.iter().all(|r| asked(r, "a long story").len() == 1).then_some(())
     })
     .await;
-    reload(&up, &service("", &urls[..1]));
+    reload(&up, &service(STAY, &urls[..1]));
     until("one is gone", || async { (up.replicas().await.len() == 1).then_some(()) }).await;
     for _ in 0..4 {
         assert_eq!(ask(&up.clients, "", &chat("hello", 1, false)).await.status, 200);
