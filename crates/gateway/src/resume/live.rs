@@ -4,7 +4,7 @@ use super::ask::Ask;
 use super::events::{Block, Blocks, Splitter};
 use super::fit::{Fit, Misfit, Onset};
 use super::ledger::Ledger;
-use super::notes::{self, ErrorEvent, Notes};
+use super::notes::{self, ErrorEvent, Notes, Pattern};
 use crate::attempt::guard::AttemptGuard;
 use crate::body::BodyError;
 use crate::upstream::AnswerBody;
@@ -65,6 +65,7 @@ pub(crate) struct Live {
     adopted: bool,
     body: AnswerBody,
     splitter: Splitter,
+    pattern: Pattern,
     /// Found behind events that are good and go first.
     fault: Option<Fault>,
     /// The client is told that its request is at fault, by the replica's own event.
@@ -90,6 +91,7 @@ impl Live {
             adopted: false,
             body,
             splitter: Splitter::default(),
+            pattern: Pattern::default(),
             fault: None,
             client_fault: false,
             ended: false,
@@ -283,7 +285,14 @@ impl Live {
 
     /// An event of the replica that began the answer: it goes through as it is.
     fn first_hand(&mut self, block: &Block<'_>, data: &str) -> Result<Taken, Fault> {
-        let notes = self.read(block.kind, data)?;
+        let notes = match self.pattern.read(data) {
+            Some(notes) => notes,
+            None => {
+                let notes = self.read(block.kind, data)?;
+                self.pattern.learn(data, &notes);
+                notes
+            }
+        };
         let mut ledger = self.ledger.borrow_mut();
         if let Some(error) = notes.error {
             drop(ledger);

@@ -110,25 +110,28 @@ fn choice_into<'a>(notes: &mut Notes<'a>, data: &str, choice: Choice<'a>) -> Res
         notes.finished.push(a);
     }
     ids(&mut notes.prompt_ids, &mut notes.extra, data, choice.prompt_token_ids)?;
-    ids(&mut notes.ids, &mut notes.extra, data, choice.token_ids)
+    ids(&mut notes.ids, &mut notes.extra, data, choice.token_ids)?;
+    notes.ids_at = choice.token_ids.map(|raw| place(data, raw));
+    Ok(())
+}
+
+fn place(data: &str, raw: &RawValue) -> Range<usize> {
+    let start = raw.get().as_ptr() as usize - data.as_ptr() as usize;
+    start..start + raw.get().len()
 }
 
 /// Reads token ids and notes where their field stands, its name and one comma included.
-fn ids(
-    into: &mut Option<Vec<u32>>,
+fn ids<T: serde::de::DeserializeOwned>(
+    into: &mut Option<T>,
     extra: &mut smallvec::SmallVec<[Range<usize>; 2]>,
     data: &str,
     raw: Option<&RawValue>,
 ) -> Result<(), Malformed> {
     let Some(raw) = raw else { return Ok(()) };
-    let start = raw.get().as_ptr() as usize - data.as_ptr() as usize;
-    if let Some(field) = field_around(data, start..start + raw.get().len()) {
+    if let Some(field) = field_around(data, place(data, raw)) {
         extra.push(field);
     }
-    if raw.get() != "null" {
-        let read = serde_json::from_str(raw.get()).map_err(|e| Malformed(e.to_string()))?;
-        *into = Some(read);
-    }
+    *into = Some(serde_json::from_str(raw.get()).map_err(|e| Malformed(e.to_string()))?);
     Ok(())
 }
 

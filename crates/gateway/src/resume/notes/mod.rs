@@ -1,7 +1,9 @@
 //! What one event says, read without building a tree: the ordinary path of every token.
 
 mod choices;
+mod pattern;
 mod typed;
+pub(crate) use pattern::Pattern;
 pub(crate) use typed::channel;
 
 use super::Api;
@@ -61,7 +63,9 @@ pub(crate) struct Notes<'a> {
     pub(crate) finished: SmallVec<[u32; 1]>,
     /// Token ids of the prompt and of this event's text.
     pub(crate) prompt_ids: Option<Vec<u32>>,
-    pub(crate) ids: Option<Vec<u32>>,
+    pub(crate) ids: Option<SmallVec<[u32; 4]>>,
+    /// Where the list of the latter stands.
+    pub(crate) ids_at: Option<Range<usize>>,
     pub(crate) usage: bool,
     /// The last event of the stream.
     pub(crate) last: bool,
