@@ -35,11 +35,13 @@ impl Store {
         let mut tx = self.begin().await?;
         let taken = sqlx::query(
             "UPDATE lease SET holder = ?1, epoch = epoch + 1, expires_at = ?2
-             WHERE name = 'batch' AND (holder IS NULL OR expires_at <= ?3) RETURNING epoch",
+             WHERE name = 'batch' AND (holder IS NULL OR expires_at <= ?3 OR expires_at > ?4)
+             RETURNING epoch",
         )
         .bind(holder)
         .bind(signed(now.saturating_add(ttl)))
         .bind(signed(now))
+        .bind(signed(now.saturating_add(ttl.saturating_mul(2))))
         .fetch_optional(&mut *tx)
         .await?;
         let epoch: Option<i64> = taken.map(|row| row.try_get("epoch")).transpose()?;

@@ -374,7 +374,7 @@ async fn who_has_lost_the_lease_keeps_nothing() {
     // As if it had stood still for longer than its lease, and another had come meanwhile.
     let fence = Fence { holder: "one".into(), epoch: 1 };
     house.store.release(&fence).await.unwrap();
-    let other = house.store.acquire("two", 100_000, START).await.unwrap().unwrap();
+    let other = house.store.acquire("two", 15_000, START).await.unwrap().unwrap();
     tokio::time::sleep(10 * SECOND).await;
     assert!(!runner.stats().leads);
     assert_eq!((house.replicas.count(), house.replicas.under_way()), (4, 0));

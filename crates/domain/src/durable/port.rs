@@ -132,7 +132,8 @@ pub trait FileStore: Send + Sync {
 /// refused with [`StoreError::Fenced`] once another holds it.
 pub trait WorkStore: Send + Sync {
     /// Takes the lease for `ttl` if nobody holds it or it has run out; `None` otherwise.
-    /// Each success has a new epoch.
+    /// Each success has a new epoch. One that ends later than twice `ttl` from now is none:
+    /// the clock was set back, and its holder may be long dead.
     fn acquire<'a>(
         &'a self,
         holder: &'a str,

@@ -14,7 +14,8 @@ impl WorkStore for MemoryStore {
         now: Millis,
     ) -> StoreFuture<'a, Option<Fence>> {
         let mut state = self.state();
-        if state.lease.as_ref().is_some_and(|(_, until)| *until > now) {
+        let holds = now + 1..=now.saturating_add(ttl.saturating_mul(2));
+        if state.lease.as_ref().is_some_and(|(_, until)| holds.contains(until)) {
             return done(Ok(None));
         }
         state.epoch += 1;

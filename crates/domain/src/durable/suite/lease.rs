@@ -18,6 +18,9 @@ pub(super) async fn has_one_holder(store: &Suite) {
     let three = ask("one", NOW + 6).await.expect("it is free at once");
     assert!(three.epoch > two.epoch, "the epoch rises when the lease was given back");
     assert_eq!(store.renew(&two, TTL, NOW).await, Err(StoreError::Fenced));
+    assert_eq!(ask("two", NOW + 6 - TTL).await, None, "clocks differ a little");
+    let four = ask("two", NOW - 100 * TTL).await.expect("a lease from the future holds nobody up");
+    assert!(four.epoch > three.epoch);
 }
 
 pub(super) async fn that_is_lost_stops_every_write(store: &Suite) {
