@@ -17,7 +17,7 @@ use crate::{cors, models, upgrade};
 use bytes::Bytes;
 use evenkeel_domain::clock;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier, UpstreamStream};
-use evenkeel_domain::{Known, Replica};
+use evenkeel_domain::{Known, Outcome, Replica};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -95,20 +95,29 @@ async fn answer(
 ) -> Response<OutBody> {
     let grpc = headers::is_grpc(request.headers());
     let shape = Shape::of(request.uri().path(), grpc, None);
-    let mut call = Call { worker, client, started, id, trace, grpc, shape };
-    match call.run(request).await {
+    let mut call = Call { worker, client, started, id, trace, grpc, shape, log: None };
+    call.log = call.log_line(&request);
+    let response = match call.run(request).await {
         Ok(response) => response,
         Err(refusal) => {
             if let Some(trace) = trace {
                 trace.settle(refusal.outcome());
             }
-            if refusal.outcome() == evenkeel_domain::Outcome::ClientFault {
+            if refusal.outcome() == Outcome::ClientFault {
                 worker.shared.rejected.fetch_add(1, Relaxed);
             }
             tracing::debug!(id = id.to_str().unwrap_or("-"), %refusal, "request refused");
             refusal.respond(call.shape)
         }
+    };
+    // What reached no service has nobody else to log it.
+    if let Some(line) = call.log.take() {
+        let status = response.status();
+        let outcome = if status.is_client_error() { Outcome::ClientFault } else { Outcome::Ok };
+        let took = clock::now().saturating_duration_since(started);
+        line.log.write(&line, "-", status.as_u16(), outcome, took);
     }
+    response
 }
 
 /// One request on its way to its service.
@@ -120,6 +129,8 @@ struct Call<'a> {
     trace: Option<&'a Rc<RequestTrace>>,
     grpc: bool,
     shape: Shape,
+    /// Until it is the service's to write.
+    log: Option<LogLine>,
 }
 
 /// A request that has found its service.
@@ -156,7 +167,9 @@ impl Call<'_> {
             && let Some(entry) = upgrade_target(&table, &found)
         {
             let source = self.client.source;
-            return upgrade::relay(self.worker, &entry, &head, upgrade, source, self.trace).await;
+            // Rare things are boxed, here and below: their size would be every request's.
+            let relay = upgrade::relay(self.worker, &entry, &head, upgrade, source, self.trace);
+            return Box::pin(relay).await;
         }
         if matches!(found, Found::ByModel)
             && let Some(response) = models::list(&table, &head)
@@ -181,7 +194,7 @@ impl Call<'_> {
     }
 
     async fn exchange(
-        &self,
+        &mut self,
         routed: Routed,
         head: Parts,
         body: ReadBody,
@@ -195,7 +208,7 @@ impl Call<'_> {
         if body.rest.is_some() {
             pool.counts.unreplayable.fetch_add(1, Relaxed);
         }
-        let log = self.log_line(&head);
+        let log = self.log.take();
         let guard =
             Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()));
         if let (Some(trace), Some((at, _))) = (self.trace, &routed.model) {
@@ -313,13 +326,13 @@ impl Call<'_> {
         }
     }
 
-    fn log_line(&self, head: &Parts) -> Option<LogLine> {
+    fn log_line<B>(&self, request: &Request<B>) -> Option<LogLine> {
         let log = self.worker.shared.access.clone()?;
         Some(LogLine {
             log,
             id: self.id.clone(),
-            method: head.method.clone(),
-            path: head.uri.path().to_owned(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
             client: self.client.ip,
             attempts: Cell::new(0),
         })

@@ -6,9 +6,11 @@
 use crate::handle::{self, ClientInfo};
 use crate::upstream::LocalExecutor;
 use crate::worker::Worker;
+use evenkeel_domain::clock;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -25,6 +27,11 @@ use tokio_rustls::TlsAcceptor;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after accepting failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a client that has just connected may take to ask once the gateway drains.
+const FIRST: Duration = Duration::from_millis(500);
+/// How often it is looked whether it has: only while draining, and only for these.
+const FIRST_STEP: Duration = Duration::from_millis(10);
 
 /// One listening socket of one worker.
 pub struct Listener {
@@ -113,9 +120,12 @@ where
 {
     let worker = &counted.worker;
     let client = Rc::new(ClientInfo::new(peer, tls));
+    let asked = Cell::new(false);
     // Boxed: what a request needs until its commit is freed then, not with the connection.
-    let service =
-        service_fn(|request| Box::pin(handle::handle(worker.clone(), client.clone(), request)));
+    let service = service_fn(|request| {
+        asked.set(true);
+        Box::pin(handle::handle(worker.clone(), client.clone(), request))
+    });
     let builder = builder(worker);
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -130,11 +140,22 @@ where
                 }
                 return;
             }
-            _ = draining.wait_for(|d| *d), if !told => {
+            () = told_to_end(&mut draining, &asked), if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
         }
+    }
+}
+
+/// Done when the connection is to end after what is under way. One who has just connected
+/// may ask first: hyper would close the connection unheard, and the client could not know
+/// that it may ask again.
+async fn told_to_end(draining: &mut watch::Receiver<bool>, asked: &Cell<bool>) {
+    let _ = draining.wait_for(|d| *d).await;
+    let until = clock::now() + FIRST;
+    while !asked.get() && clock::now() < until {
+        tokio::time::sleep(FIRST_STEP).await;
     }
 }
 

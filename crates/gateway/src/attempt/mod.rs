@@ -144,7 +144,7 @@ async fn answered(
             guard.first_byte();
             commit_relayed(template, guard, request, answer, Bytes::new(), Outcome::ClientFault)
         }
-        Verdict::Bad(outcome) => bad(guard, answer, outcome).await,
+        Verdict::Bad(outcome) => Box::pin(bad(guard, answer, outcome)).await,
     }
 }
 
@@ -195,7 +195,7 @@ async fn good(
     }
     if let Some(watch) = &template.watch {
         if headers::is_type(&head.headers, "text/event-stream") {
-            return stream::open(watch, guard, answer).await;
+            return Box::pin(stream::open(watch, guard, answer)).await;
         }
         if template.is_onward() {
             return stream::diverged(guard, "answered without a stream".into());

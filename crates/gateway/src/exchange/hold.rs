@@ -16,7 +16,7 @@ impl Exchange {
         if let Some(attempt) = self.pick(self.now()) {
             return Ok(attempt);
         }
-        self.hold().await
+        Box::pin(self.hold()).await
     }
 
     async fn hold(&mut self) -> Result<AttemptGuard, Refusal> {

@@ -111,7 +111,7 @@ impl Exchange {
                 }
                 let (head, carried) = Carried::new(self, *opened);
                 if unary {
-                    let response = unary::collect(&worker, head, carried).await?;
+                    let response = Box::pin(unary::collect(&worker, head, carried)).await?;
                     request.answered(response.status());
                     return Ok(Given::Committed(response));
                 }
@@ -148,7 +148,7 @@ impl Exchange {
                     Give::Answer(refusal) => passed_on(Some(failed)).map(Ran::Given).ok_or(refusal),
                 };
             }
-            self.before_next(&failed).await?;
+            Box::pin(self.before_next(&failed)).await?;
             last = Some(failed);
         }
     }

@@ -12,12 +12,15 @@ use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use std::cell::Cell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+/// How long an attempt is left alone at first.
+const QUICK: Duration = Duration::from_millis(20);
 /// Shortest wait before an attempt is reported as waiting.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 /// First report while nothing is known of how long answers take here.
@@ -40,20 +43,21 @@ impl Exchange {
         let replica = first.replica().clone();
         let worsened = replica.live.worsened.notified();
         tokio::pin!(worsened);
-        worsened.as_mut().enable();
+        // Listening takes a lock that all workers share; most answers come before it pays.
+        let mut listens = false;
         let mut watch = Watch::new(self, first.started());
         let mut hedged = None;
         let abandon = first.abandon_cell();
         let attempt = self.attempt_on(first);
         tokio::pin!(attempt);
-        let timer = tokio::time::sleep_until(watch.next().into());
+        let timer = tokio::time::sleep_until(watch.next().min(watch.started + QUICK).into());
         tokio::pin!(timer);
         loop {
             tokio::select! {
                 biased;
                 end = &mut attempt => return end,
-                () = &mut worsened => {
-                    if replica.live.gate() != Gate::Open && replica.live.health() != Health::Draining {
+                () = &mut worsened, if listens => {
+                    if is_doubtful(&replica) {
                         break;
                     }
                     worsened.set(replica.live.worsened.notified());
@@ -61,6 +65,17 @@ impl Exchange {
                 }
                 () = &mut timer => {
                     let now = self.now();
+                    if !listens {
+                        listens = true;
+                        worsened.as_mut().enable();
+                        if is_doubtful(&replica) {
+                            break;
+                        }
+                        if now < watch.next() {
+                            timer.as_mut().reset(watch.next().into());
+                            continue;
+                        }
+                    }
                     if let Some(outcome) = watch.overdue(now) {
                         abandon.set(Some(outcome));
                         return self.gave_up(&replica, outcome);
@@ -72,20 +87,33 @@ impl Exchange {
                         }
                     }
                     self.report_waiting(&replica, &mut watch, now);
-                    if replica.live.gate() != Gate::Open && replica.live.health() != Health::Draining {
+                    if is_doubtful(&replica) {
                         break;
                     }
                     timer.as_mut().reset(watch.next().into());
                 }
             }
         }
-        // The slow path: more than one attempt.
-        let mut runners = Runners { running: vec![(replica.clone(), abandon)] };
-        let mut field: FuturesUnordered<LocalBoxFuture<'_, End>> = FuturesUnordered::new();
         let reason = match &hedged {
             Some(_) => &self.pool().counts.hedges,
             None => &self.pool().counts.raced,
         };
+        let runners = Runners { running: vec![(replica.clone(), abandon)] };
+        // Boxed: rare, and large.
+        Box::pin(self.race_several(attempt.as_mut(), runners, watch, reason)).await
+    }
+
+    /// More than one attempt: the first to commit wins.
+    async fn race_several(
+        &self,
+        mut attempt: Pin<&mut impl Future<Output = End>>,
+        mut runners: Runners,
+        watch: Watch,
+        reason: &AtomicU64,
+    ) -> End {
+        let timer = tokio::time::sleep_until(watch.next().into());
+        tokio::pin!(timer);
+        let mut field: FuturesUnordered<LocalBoxFuture<'_, End>> = FuturesUnordered::new();
         self.add_runner(&mut runners, &mut field, reason);
         let mut first_ended = false;
         let mut last: Option<End> = None;
@@ -175,6 +203,11 @@ impl Exchange {
 
 fn unreachable_end(outcome: Outcome) -> End {
     End::Failed(Box::new(Failed::of_stream(outcome, "no attempt left".into(), Default::default())))
+}
+
+/// Whether another replica should be asked beside this one. What drains, ends what it has.
+fn is_doubtful(replica: &Replica) -> bool {
+    replica.live.gate() != Gate::Open && replica.live.health() != Health::Draining
 }
 
 impl Runners {

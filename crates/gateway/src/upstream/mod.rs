@@ -168,7 +168,7 @@ impl Connections {
         now: Instant,
     ) -> Result<Answer, SendFailure> {
         if template.needs_h2 || replica.id.h2 {
-            return h2::send(self, replica, template).await;
+            return Box::pin(h2::send(self, replica, template)).await;
         }
         if let Some(kept) = self.checkout(template.repeatable, now) {
             match self.exchange(kept, replica, template).await {
@@ -176,9 +176,9 @@ impl Connections {
                 other => return other,
             }
         }
-        let connection = dial(replica, template.connect).await?;
+        let connection = Box::pin(dial(replica, template.connect)).await?;
         if connection.h2 {
-            return h2::send_on(self, connection, replica, template).await;
+            return Box::pin(h2::send_on(self, connection, replica, template)).await;
         }
         self.exchange(H1::new(connection.io), replica, template).await
     }
