@@ -10,6 +10,7 @@ use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::pool::Counts;
+use evenkeel_domain::pool::RESUMED;
 use evenkeel_domain::{Gate, Pool, Replica, outcome};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -94,6 +95,7 @@ impl Collector for Reading {
         let mut to = Families(encoder);
         self.requests(&mut to)?;
         self.service_counters(&mut to)?;
+        self.streams(&mut to)?;
         self.replicas(&mut to)?;
         self.instances(&mut to)?;
         self.whole(&mut to)?;
@@ -165,7 +167,7 @@ fn histogram(to: &mut MetricEncoder<'_>, labels: &[Label<'_>], of: &Histogram) -
 /// A family: its name, its help, where its value is.
 type Row<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
-const SERVICE_COUNTERS: [Row<Counts, u64>; 9] = [
+const SERVICE_COUNTERS: [Row<Counts, u64>; 12] = [
     ("evenkeel_retries", "Attempts beyond each request's first, after soft evidence.", |c| {
         c.retries.load(Relaxed)
     }),
@@ -174,6 +176,15 @@ const SERVICE_COUNTERS: [Row<Counts, u64>; 9] = [
     }),
     ("evenkeel_raced", "Second attempts raced against a suspect replica.", |c| {
         c.raced.load(Relaxed)
+    }),
+    ("evenkeel_hedges", "Second attempts made because the first token was late.", |c| {
+        c.hedges.load(Relaxed)
+    }),
+    ("evenkeel_rescues", "Second attempts beside silent or doubtful streams.", |c| {
+        c.rescues.load(Relaxed)
+    }),
+    ("evenkeel_broken_streams", "Streams that broke and could not be carried on.", |c| {
+        c.broken_streams.load(Relaxed)
     }),
     ("evenkeel_holds", "Requests that waited for want of a replica.", |c| c.holds.load(Relaxed)),
     ("evenkeel_refused", "Requests refused because no replica came in time.", |c| {
@@ -220,6 +231,30 @@ impl Reading {
             self.pools.iter().try_for_each(|pool| {
                 histogram(to, &[("service", &*pool.name)], &pool.counts.first_byte)
             })
+        })
+    }
+
+    fn streams(&self, to: &mut Families<'_>) -> fmt::Result {
+        let help = "Streams that went on elsewhere when their replica failed, by how.";
+        to.counters("evenkeel_resumed", help, &mut |to| {
+            self.pools.iter().try_for_each(|pool| {
+                RESUMED.iter().zip(&pool.counts.resumed).try_for_each(|(rung, resumed)| {
+                    let labels = [("service", &*pool.name), ("rung", rung)];
+                    count(to, &labels, resumed.load(Relaxed))
+                })
+            })
+        })?;
+        let help = "Time from sending a request for a stream to its first token.";
+        to.histograms("evenkeel_first_token_seconds", help, &mut |to| {
+            self.pools.iter().try_for_each(|pool| {
+                histogram(to, &[("service", &*pool.name)], &pool.counts.first_token)
+            })
+        })?;
+        let help = "Gap between two tokens of a stream; one in a few is counted.";
+        to.histograms("evenkeel_token_gap_seconds", help, &mut |to| {
+            self.pools
+                .iter()
+                .try_for_each(|pool| histogram(to, &[("service", &*pool.name)], &pool.counts.gap))
         })
     }
 

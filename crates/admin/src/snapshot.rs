@@ -7,10 +7,11 @@ use crate::view::{
 use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
+use evenkeel_domain::pool::RESUMED;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
-use evenkeel_domain::{Gate, Health, Outcome, Pool, Replica, clock, outcome};
+use evenkeel_domain::{Abilities, Gate, Health, Outcome, Pool, Replica, clock, outcome};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// One reading of both clocks, to turn monotonic times into those of the wall.
@@ -95,6 +96,10 @@ fn service(
         retries: counts.retries.load(Relaxed),
         resends: counts.resends.load(Relaxed),
         raced: counts.raced.load(Relaxed),
+        hedges: counts.hedges.load(Relaxed),
+        resumed: RESUMED.iter().zip(&counts.resumed).map(resumed).collect(),
+        rescues: counts.rescues.load(Relaxed),
+        broken_streams: counts.broken_streams.load(Relaxed),
         holds: counts.holds.load(Relaxed),
         refused: counts.refused.load(Relaxed),
         unreplayable: counts.unreplayable.load(Relaxed),
@@ -108,6 +113,10 @@ fn service(
         total: latency(&recent.total),
         replicas: replicas(pool, instances, window, at),
     }
+}
+
+fn resumed((name, count): (&&str, &AtomicU64)) -> (String, u64) {
+    ((*name).to_owned(), count.load(Relaxed))
 }
 
 /// Members of the pool, and supervised instances that are not members yet.
@@ -161,6 +170,7 @@ fn replica(
         weight: id.weight,
         ramp: f32::from(live.ramp()) / 1000.0,
         busy: live.is_busy(at.now),
+        goes_on: goes_on(&replica.abilities),
         consecutive_faults: live.consecutive_faults(),
         outcomes: by_outcome(|outcome| live.count(outcome)),
         attempts_per_second: recent.ended as f64 / at.span,
@@ -168,6 +178,16 @@ fn replica(
         first_byte: latency(&recent.first_byte),
         process: instance.map(|instance| process(&instance, at.unix_ms)),
     }
+}
+
+fn goes_on(can: &Abilities) -> BTreeMap<String, String> {
+    [
+        ("token_ids", &can.token_ids),
+        ("chat", &can.chat_prefill),
+        ("messages", &can.messages_prefill),
+    ]
+    .map(|(name, ability)| (name.to_owned(), ability.get().label().to_owned()))
+    .into()
 }
 
 /// An instance that the gateway has no replica for: it has no place yet, or no more.

@@ -104,6 +104,14 @@ pub struct ServiceView {
     pub resends: u64,
     /// Second attempts raced because the first one's replica became suspect.
     pub raced: u64,
+    /// Second attempts made because the first token was late.
+    pub hedges: u64,
+    /// Streams that went on elsewhere, by how: `token_replay`, `prefill`, `regenerate`.
+    pub resumed: BTreeMap<String, u64>,
+    /// Second attempts beside streams that had not broken, but were silent or in doubt.
+    pub rescues: u64,
+    /// Streams that broke and could not be carried on.
+    pub broken_streams: u64,
     /// Requests that waited for want of a replica.
     pub holds: u64,
     /// Requests refused because no replica came in time.
@@ -172,6 +180,9 @@ pub struct ReplicaView {
     pub ramp: f32,
     /// Whether it asked to be left alone for a while (429, 503).
     pub busy: bool,
+    /// How it can go on with an answer that another one began, as far as is known:
+    /// `token_ids`, `chat`, `messages`, each `unknown`, `asking`, `no`, `yes` or `echoes`.
+    pub goes_on: BTreeMap<String, String>,
     /// Faults since the last good answer.
     pub consecutive_faults: u32,
     /// Attempts by how they ended.

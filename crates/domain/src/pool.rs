@@ -41,6 +41,9 @@ pub struct Pool {
     pub counts: Counts,
 }
 
+/// How streams went on elsewhere: names for [`Counts::resumed`].
+pub const RESUMED: [&str; 3] = ["token_replay", "prefill", "regenerate"];
+
 /// What a service did since the process started.
 #[derive(Debug, Default)]
 pub struct Counts {

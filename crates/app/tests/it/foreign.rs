@@ -231,3 +231,28 @@ async fn foreign_mlserver_speaks_kserve() {
     let outside = get(&up.clients, "/v3").await;
     assert_eq!(outside.status, 404, "{}", outside.text());
 }
+
+#[tokio::test]
+async fn foreign_packages_do_not_notice_a_resumed_stream() {
+    let pace = ["--pace", "10"];
+    let mut models = [Model::start(&pace).await, Model::start(&pace).await];
+    let direct = Model::start(&["--pace", "0"]).await;
+    let services = service("", &models.each_ref().map(Model::url)).replace("\"*\"", "\"test\"");
+    let up = Up::start(&services).await.ready().await;
+    let dir = tempdir();
+    let mut command = python();
+    command.arg(script("resumed_client.py")).args([up.url(), direct.url()]);
+    let mut client = Process::start("resumed_client.py", &mut command, dir.path());
+    for name in ["chat", "completions", "responses", "messages"] {
+        let under_way = format!("under way {name}");
+        let said = client.wait_for_line(&under_way, SOON).await;
+        said.unwrap_or_else(|why| panic!("{why}: {}", client.output()));
+        let at = crate::resume::serving(&up).await;
+        models[at].again().await;
+        let back = format!("test-{at}");
+        let name = up.replicas().await[at]["name"].as_str().unwrap_or(&back).to_owned();
+        up.replica(&name, |r| r["health"] == "healthy" || r["health"] == "probation").await;
+    }
+    let ended = client.wait(3 * SOON).await.unwrap_or_else(|| panic!("{}", client.output()));
+    assert!(ended.success(), "{}", client.output());
+}

@@ -14,6 +14,7 @@ mod foreign;
 mod leaving;
 mod operate;
 mod processes;
+mod resume;
 mod servers;
 mod support;
 mod systemd;
