@@ -17,6 +17,13 @@ pub(crate) async fn models() -> ([Model; 2], Up) {
     let models = [Model::start(&pace).await, Model::start(&pace).await];
     let services = service("", &models.each_ref().map(Model::url)).replace("\"*\"", "\"test\"");
     let up = Up::start(&services).await.ready().await;
+    // The first stream has them asked what they can do.
+    let first = json!({"model": "test", "max_tokens": 1, "stream": true,
+        "messages": [{"role": "user", "content": "x"}]});
+    assert_eq!(ask(&up.clients, "", &first.to_string()).await.status, 200);
+    for name in ["chat-0", "chat-1"] {
+        up.replica(name, |r| r["goes_on"]["token_ids"] == "yes").await;
+    }
     (models, up)
 }
 

@@ -43,6 +43,8 @@ use tokio::time::Sleep;
 const CLOSING: Duration = Duration::from_millis(250);
 /// How long the end of the replica's own stream is waited for, to keep its connection.
 const DRAIN: Duration = Duration::from_millis(50);
+/// How long a stream that is being moved is not read.
+const PAUSED_MAX: Duration = Duration::from_millis(500);
 /// How finely progress is told to those who watch the replica.
 const MOVE_STEP: Duration = Duration::from_millis(50);
 /// One gap in so many is counted: enough for a percentile, and cheap.
@@ -117,6 +119,9 @@ struct Driver {
     /// `None` between a break and its successor.
     live: Option<Box<Live>>,
     rescue: Option<Rescue>,
+    /// The old stream is not read for a moment: at the same pace, a successor would never
+    /// come level with it.
+    paused: bool,
     worsened: Pin<Box<OwnedNotified>>,
     timer: Option<Pin<Box<Sleep>>>,
     pace: Pace,
@@ -159,6 +164,7 @@ impl Driver {
             ledger: live.ledger.clone(),
             live: Some(Box::new(live)),
             rescue: None,
+            paused: false,
             timer: None,
             idle,
             deadline,
@@ -195,7 +201,8 @@ impl Driver {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if let Some(live) = &mut self.live
+        if !self.paused
+            && let Some(live) = &mut self.live
             && let Poll::Ready(next) = live.poll_next(cx)
         {
             return Poll::Ready(Event::Next(next));
@@ -238,6 +245,7 @@ impl Driver {
     fn next_look(&self) -> Instant {
         let wait = match &self.live {
             Some(live) if self.ledger.borrow().is_answered(&live.ask) => CLOSING,
+            Some(_) if self.paused => PAUSED_MAX,
             Some(_) if self.rescue.is_some() => self.idle,
             Some(_) if self.not_before <= self.moved => self.pace.race,
             Some(_) => return self.not_before.min(self.moved + self.idle).min(self.deadline),
@@ -363,13 +371,15 @@ impl Driver {
         let Some(live) = &self.live else { return false };
         let replica = live.guard.replica();
         let silence = clock::now().saturating_duration_since(self.moved);
-        let moves = match replica.live.health() {
+        let drains = replica.live.health() == Health::Draining;
+        let moves = match drains {
             // It was told to stop; what is under way there need not hold it up.
-            Health::Draining => self.exchange.as_ref().is_some_and(|e| e.moves_on_drain()),
-            _ => replica.live.gate() == Gate::Shut || silence >= DOUBT_SILENCE,
+            true => self.exchange.as_ref().is_some_and(|e| e.moves_on_drain()),
+            false => replica.live.gate() == Gate::Shut || silence >= DOUBT_SILENCE,
         };
         if moves && !live.ledger.borrow().forgotten {
             self.race();
+            self.paused = drains && self.rescue.is_some();
         }
         false
     }
@@ -378,6 +388,9 @@ impl Driver {
         let now = clock::now();
         if now >= self.deadline {
             return self.give_up(Outcome::Expired, "the request's deadline ran out");
+        }
+        if std::mem::take(&mut self.paused) {
+            return false;
         }
         let Some(live) = &self.live else { return false };
         let (answered, forgotten) = {
@@ -410,6 +423,7 @@ impl Driver {
 
     /// A rescue has ended. True when that ends the client's stream.
     async fn rescued(&mut self, end: Result<Opened, Refusal>) -> bool {
+        self.paused = false;
         let refusal = match end {
             Ok(opened) => return self.adopt(opened).await,
             Err(refusal) => refusal,
