@@ -249,9 +249,6 @@ async fn foreign_packages_do_not_notice_a_resumed_stream() {
         said.unwrap_or_else(|why| panic!("{why}: {}", client.output()));
         let at = crate::resume::serving(&up).await;
         models[at].again().await;
-        let back = format!("chat-{at}");
-        let name = up.replicas().await[at]["name"].as_str().unwrap_or(&back).to_owned();
-        up.replica(&name, |r| r["health"] == "healthy" || r["health"] == "probation").await;
     }
     let ended = client.wait(3 * SOON).await.unwrap_or_else(|| panic!("{}", client.output()));
     assert!(ended.success(), "{}", client.output());
