@@ -70,7 +70,10 @@ class Replica:
             self.open.discard(writer)
             return
         self.open.add(up[1])
-        await asyncio.gather(self.pump(reader, up[1]), self.pump(up[0], writer))
+        try:
+            await asyncio.gather(self.pump(reader, up[1]), self.pump(up[0], writer))
+        except asyncio.CancelledError:
+            pass
         for side in (writer, up[1]):
             side.close()
             self.open.discard(side)

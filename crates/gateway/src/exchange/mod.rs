@@ -31,6 +31,7 @@ use death::Deaths;
 use evenkeel_domain::settings::Tier;
 use evenkeel_domain::{Outcome, Pool, clock};
 use http::Response;
+pub(crate) use onward::Cause;
 use onward::Onward;
 pub(crate) use pick::pick_any;
 use retry::RetryPermit;
@@ -217,10 +218,14 @@ impl Exchange {
         &self.request
     }
 
-    /// Whether a late first token brings a second attempt: only streams tell when their
-    /// first token is here, and what goes on elsewhere is raced anyway.
-    fn is_hedged(&self) -> bool {
-        self.template.watch.is_some() && self.onward.is_none()
+    /// After which wait for its first token, or the next one, a stream gets a second
+    /// attempt. Only streams tell when that is here.
+    fn hedge_after(&self) -> Option<Duration> {
+        let learnt = self.pool().hedge_after();
+        match &self.onward {
+            None => learnt.filter(|_| self.template.watch.is_some()),
+            Some(onward) => Some(onward.patience(learnt)),
+        }
     }
 
     /// Whether streams leave a replica that is being drained.

@@ -22,6 +22,16 @@ use std::time::Duration;
 /// same revision would, too.
 const DIVERGED_MAX: u32 = 2;
 
+/// Why an answer has to go on elsewhere.
+pub(crate) enum Cause {
+    /// Its stream broke.
+    Broke(Box<Failed>),
+    /// Its stream lives, but its replica is not in good health, or it was silent for long.
+    Doubt,
+    /// Its stream lives and is silent for longer than is normal.
+    Silence,
+}
+
 /// An answer to go on with.
 pub(super) struct Onward {
     ask: Rc<Ask>,
@@ -37,19 +47,26 @@ impl Onward {
     pub(super) fn revision(&self) -> &Arc<str> {
         &self.revision
     }
+
+    /// After which wait for the next token another replica is asked, too.
+    pub(super) fn patience(&self, hedge_after: Option<Duration>) -> Duration {
+        self.anew + hedge_after.unwrap_or_default().max(NEXT_TOKEN)
+    }
 }
 
+/// How long the next token may take where nothing is known of first tokens.
+const NEXT_TOKEN: Duration = Duration::from_millis(300);
+
 impl Exchange {
-    /// Finds a replica that goes on with an answer. `failed`: how it broke; without, the
-    /// old stream still lives and this is raced against it, within the retry budget.
+    /// Finds a replica that goes on with an answer.
     pub(crate) async fn go_on(
         mut self: Box<Self>,
         ask: Rc<Ask>,
         ledger: Rc<RefCell<Ledger>>,
         from: Arc<Replica>,
-        failed: Option<Box<Failed>>,
+        cause: Cause,
     ) -> (Self, Result<Opened, Refusal>) {
-        let end = self.next_replica(ask, ledger, from, failed).await;
+        let end = self.next_replica(ask, ledger, from, cause).await;
         self.permit = None;
         (*self, end)
     }
@@ -59,28 +76,29 @@ impl Exchange {
         ask: Rc<Ask>,
         ledger: Rc<RefCell<Ledger>>,
         from: Arc<Replica>,
-        failed: Option<Box<Failed>>,
+        cause: Cause,
     ) -> Result<Opened, Refusal> {
         let anew = self.time_anew(&ledger.borrow());
         let revision = from.id.revision.clone();
         self.onward = Some(Onward { ask, ledger, revision, diverged: 0, anew });
         *self.tried.borrow_mut() = smallvec::smallvec![from.id.key];
         (self.rounds, self.soft_failures, self.held_for) = (0, 0, Duration::ZERO);
-        match failed {
-            Some(failed) => {
+        match cause {
+            Cause::Broke(failed) => {
                 // Its replica is known to have failed: the resend is bounded by admission.
                 if let Some(pause) = self.deaths.note(&failed) {
                     tokio::time::sleep(pause.min(self.left(self.now()))).await;
                 }
                 self.deaths.judge(&self.worker, &self.entry, &self.template)?;
             }
-            None => {
+            Cause::Doubt | Cause::Silence if !self.has_fresh(self.now()) => {
+                return Err(self.no_rescue());
+            }
+            Cause::Doubt => {}
+            Cause::Silence => {
                 let settings = &self.entry.service.settings.retry;
                 let permit = RetryPermit::try_take(self.pool(), settings);
                 self.permit = Some(permit.ok_or_else(|| self.no_rescue())?);
-                if !self.has_fresh(self.now()) {
-                    return Err(self.no_rescue());
-                }
             }
         }
         match self.attempt_until_commit().await? {

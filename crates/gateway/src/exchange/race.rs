@@ -81,6 +81,10 @@ impl Exchange {
                         return self.gave_up(&replica, outcome);
                     }
                     if watch.hedge_is_due(now) {
+                        // A client is waiting in the middle of its answer.
+                        if self.onward.is_some() && self.has_fresh(now) {
+                            break;
+                        }
                         hedged = self.may_hedge();
                         if hedged.is_some() {
                             break;
@@ -235,11 +239,7 @@ impl Watch {
             next_report: normal.map_or(WAIT_UNKNOWN, |n| n.max(WAIT_MIN)),
             first_byte: started + service.settings.deadlines.first_byte,
             total: exchange.template.deadline,
-            hedge: exchange
-                .is_hedged()
-                .then(|| service.pool.hedge_after())
-                .flatten()
-                .map(|after| started + after),
+            hedge: exchange.hedge_after().map(|after| started + after),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::attempt::{Failed, Opened};
 use crate::body::BodyError;
 use crate::body::relay::error_event;
 use crate::error::{Refusal, Shape};
-use crate::exchange::Exchange;
+use crate::exchange::{Cause, Exchange};
 use crate::shared::Reserved;
 use bytes::Bytes;
 use evenkeel_domain::outcome::{Outcome, ReplicaFault};
@@ -43,6 +43,8 @@ use tokio::time::Sleep;
 const CLOSING: Duration = Duration::from_millis(250);
 /// How long the end of the replica's own stream is waited for, to keep its connection.
 const DRAIN: Duration = Duration::from_millis(50);
+/// When a rescue for which there was no replica or no budget is tried again.
+const AGAIN: Duration = Duration::from_millis(100);
 /// How long a stream that is being moved is not read.
 const PAUSED_MAX: Duration = Duration::from_millis(500);
 /// How finely progress is told to those who watch the replica.
@@ -335,35 +337,38 @@ impl Driver {
             live.guard.settle(if fault.diverged { Outcome::Cancelled } else { fault.outcome });
             return false;
         }
-        self.begin_rescue(*live, Some(fault));
+        self.begin_rescue(*live, fault);
         false
     }
 
-    /// Lets another replica go on; with a fault, the old stream is given up.
-    fn begin_rescue(&mut self, live: Live, fault: Option<Fault>) {
+    /// Lets another replica go on; the old stream is given up.
+    fn begin_rescue(&mut self, live: Live, fault: Fault) {
         let Some(exchange) = self.exchange.take() else { return };
         let (ask, ledger) = (live.ask.clone(), live.ledger.clone());
         let replica = live.guard.replica().clone();
         let place = (replica.id.key, live.guard.incarnation());
-        let failed = fault.map(|fault| {
-            let outcome = if fault.diverged { Outcome::Cancelled } else { fault.outcome };
-            live.guard.settle(outcome);
-            Box::new(Failed::of_stream(fault.outcome, fault.text, place))
-        });
-        self.rescue = Some(Box::pin(exchange.go_on(ask, ledger, replica, failed)));
+        live.guard.settle(if fault.diverged { Outcome::Cancelled } else { fault.outcome });
+        let failed = Box::new(Failed::of_stream(fault.outcome, fault.text, place));
+        self.rescue = Some(Box::pin(exchange.go_on(ask, ledger, replica, Cause::Broke(failed))));
     }
 
-    /// Starts a rescue beside the stream that still lives.
+    /// Starts a rescue beside the stream that still lives: within the retry budget as long
+    /// as nothing but a short silence speaks against its replica.
     fn race(&mut self) {
         let Some(exchange) = self.exchange.take() else { return };
         let Some(live) = &self.live else {
             self.exchange = Some(exchange);
             return;
         };
-        self.pool.counts.rescues.fetch_add(1, Relaxed);
         let replica = live.guard.replica().clone();
+        let silence = clock::now().saturating_duration_since(self.moved);
+        let cause = match replica.live.gate() != Gate::Open || silence >= self.pace.stall {
+            true => Cause::Doubt,
+            false => Cause::Silence,
+        };
+        self.pool.counts.rescues.fetch_add(1, Relaxed);
         let (ask, ledger) = (live.ask.clone(), live.ledger.clone());
-        self.rescue = Some(Box::pin(exchange.go_on(ask, ledger, replica, None)));
+        self.rescue = Some(Box::pin(exchange.go_on(ask, ledger, replica, cause)));
     }
 
     /// The replica's gate got narrower.
@@ -430,7 +435,11 @@ impl Driver {
         };
         if self.live.is_some() {
             // The old stream may still come to itself.
-            self.not_before = clock::now() + self.pace.stall;
+            let pause = match refusal {
+                Refusal::Unavailable { .. } => AGAIN,
+                _ => self.pace.stall,
+            };
+            self.not_before = clock::now() + pause;
             return false;
         }
         self.give_up(refusal.outcome(), &refusal.to_string())
