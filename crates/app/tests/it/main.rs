@@ -12,6 +12,7 @@ mod faults;
 mod fields;
 mod foreign;
 mod leaving;
+mod llama;
 mod operate;
 mod processes;
 mod resume;
