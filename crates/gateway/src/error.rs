@@ -29,6 +29,9 @@ pub(crate) enum Refusal {
     /// `model` has the wrong type.
     #[error("`model` must be a string")]
     ModelType,
+    /// A field that no replica could make sense of.
+    #[error("`{0}` must be {1}")]
+    Senseless(&'static str, &'static str),
     /// Nobody serves this model.
     #[error("The model `{model}` does not exist. Models served here: {served}")]
     ModelUnknown {
@@ -96,6 +99,7 @@ impl Refusal {
                 (S::BAD_REQUEST, invalid, "model_missing", Some("model"))
             }
             Self::ModelType => (S::BAD_REQUEST, invalid, "invalid_type", Some("model")),
+            Self::Senseless(name, _) => (S::BAD_REQUEST, invalid, "invalid_value", Some(name)),
             Self::ModelUnknown { .. } => (S::NOT_FOUND, invalid, "model_not_found", Some("model")),
             Self::NoRoute(_) => (S::NOT_FOUND, invalid, "not_found", None),
             Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, invalid, "body_too_large", None),

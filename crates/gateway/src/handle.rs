@@ -441,6 +441,9 @@ fn by_model(
         BadBody::Syntax(text) => Refusal::BadJson(text),
         BadBody::ModelType => Refusal::ModelType,
     })?;
+    if let Some((name, wanted)) = read.senseless.filter(|_| route::is_inference(head.uri.path())) {
+        return Err(Refusal::Senseless(name, wanted));
+    }
     let entry = choose(table, fixed, read.model.as_ref().map(|(name, _)| &**name))?;
     let settings = &entry.service.settings;
     let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));

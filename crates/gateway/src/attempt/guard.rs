@@ -72,6 +72,10 @@ impl AttemptGuard {
         &self.replica
     }
 
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.incarnation
     }

@@ -7,6 +7,7 @@ use crate::resume::fit::Fit;
 use crate::resume::ledger::Ledger;
 use crate::resume::live::{Live, Next};
 use crate::resume::rung::Rung;
+use crate::shared::Reserved;
 use crate::template::Watch;
 use bytes::{Bytes, BytesMut};
 use evenkeel_domain::Known;
@@ -31,7 +32,8 @@ pub(super) async fn open(watch: &Watch, guard: AttemptGuard, answer: Answer) -> 
             (onward.ledger.clone(), Some(fit))
         }
     };
-    let mut live = Box::new(Live::new(watch.ask.clone(), ledger, guard, fit, body));
+    let held = Reserved::none(guard.worker());
+    let mut live = Box::new(Live::new(watch.ask.clone(), ledger, guard, fit, body, held));
     let mut before = BytesMut::new();
     loop {
         match poll_fn(|cx| live.poll_next(cx)).await {

@@ -7,6 +7,7 @@ use super::ledger::Ledger;
 use super::notes::{self, ErrorEvent, Notes, Pattern};
 use crate::attempt::guard::AttemptGuard;
 use crate::body::BodyError;
+use crate::shared::Reserved;
 use crate::upstream::AnswerBody;
 use bytes::{Bytes, BytesMut};
 use evenkeel_domain::outcome::{Outcome, ReplicaFault};
@@ -66,6 +67,8 @@ pub(crate) struct Live {
     body: AnswerBody,
     splitter: Splitter,
     pattern: Pattern,
+    /// For what is held back of an event.
+    memory: Reserved,
     /// Found behind events that are good and go first.
     fault: Option<Fault>,
     /// The client is told that its request is at fault, by the replica's own event.
@@ -80,6 +83,7 @@ impl Live {
         guard: AttemptGuard,
         fit: Option<Fit>,
         body: AnswerBody,
+        memory: Reserved,
     ) -> Self {
         Self {
             ask,
@@ -92,6 +96,7 @@ impl Live {
             body,
             splitter: Splitter::default(),
             pattern: Pattern::default(),
+            memory,
             fault: None,
             client_fault: false,
             ended: false,
@@ -144,6 +149,10 @@ impl Live {
             None => return self.closed("the replica's answer ended without a finish reason"),
         };
         match whole {
+            Ok(_) if !self.memory.grow_to(self.splitter.held() as u64) => Next::Fault(Fault::of(
+                ReplicaFault::Garbage,
+                "an event is too long for the memory that is left",
+            )),
             Ok(whole) => self.digest(whole),
             Err(_) => Next::Fault(Fault::of(ReplicaFault::Garbage, "an event is too long")),
         }

@@ -18,6 +18,12 @@ struct Fields<'a> {
     #[serde(borrow)]
     previous_response_id: Option<&'a RawValue>,
     #[serde(borrow)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow)]
     messages: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt: Option<&'a RawValue>,
@@ -38,6 +44,8 @@ pub(crate) struct BodyHead<'a> {
     pub(crate) user: Option<&'a str>,
     /// The prompt, raw.
     pub(crate) prompt: Option<&'a str>,
+    /// A field that no server could make sense of, and what it should be.
+    pub(crate) senseless: Option<(&'static str, &'static str)>,
 }
 
 /// Why a body cannot be routed.
@@ -66,10 +74,35 @@ pub(crate) fn read(body: &[u8]) -> Result<BodyHead<'_>, BadBody> {
     Ok(BodyHead {
         model,
         stateful: is(fields.store, "true") || has_previous,
+        senseless: senseless(&fields),
         stream: is(fields.stream, "true"),
         user: fields.user.map(RawValue::get),
         prompt: fields.messages.or(fields.prompt).or(fields.input).map(RawValue::get),
     })
+}
+
+/// The first field that cannot mean anything. Only what every server would refuse: -1, for
+/// one, stands for "no limit" with some.
+fn senseless(fields: &Fields<'_>) -> Option<(&'static str, &'static str)> {
+    let bad = |raw: Option<&RawValue>, least: i64| {
+        raw.is_some_and(|r| r.get().parse::<i64>().map_or(r.get() != "null", |n| n < least))
+    };
+    let not = |raw: Option<&RawValue>, starts: &[u8]| {
+        raw.is_some_and(|r| !r.get().as_bytes().first().is_some_and(|b| starts.contains(b)))
+    };
+    if bad(fields.max_tokens, -1) {
+        Some(("max_tokens", "a whole number, 1 or more"))
+    } else if bad(fields.max_completion_tokens, -1) {
+        Some(("max_completion_tokens", "a whole number, 1 or more"))
+    } else if bad(fields.n, 1) {
+        Some(("n", "a whole number, 1 or more"))
+    } else if not(fields.stream, b"tfn") {
+        Some(("stream", "true or false"))
+    } else if not(fields.messages, b"[") {
+        Some(("messages", "a list"))
+    } else {
+        None
+    }
 }
 
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
@@ -154,6 +187,23 @@ mod tests {
         assert_eq!(read(br#"{"model":3}"#).unwrap_err(), BadBody::ModelType);
         assert!(read(br#"{"model":null}"#).unwrap().model.is_none());
         assert!(matches!(read(b"\xff"), Err(BadBody::Syntax(_))));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        let named = |text: &str| read(text.as_bytes()).unwrap().senseless.map(|(name, _)| name);
+        for (text, name) in [
+            (r#"{"max_tokens":-2}"#, Some("max_tokens")),
+            (r#"{"max_tokens":1.5}"#, Some("max_tokens")),
+            (r#"{"max_completion_tokens":"9"}"#, Some("max_completion_tokens")),
+            (r#"{"n":0}"#, Some("n")),
+            (r#"{"stream":1}"#, Some("stream")),
+            (r#"{"messages":{}}"#, Some("messages")),
+            (r#"{"max_tokens":-1,"n":null,"stream":null,"messages":[]}"#, None),
+            (r#"{"max_tokens":7,"n":2,"stream":false}"#, None),
+        ] {
+            assert_eq!(named(text), name, "{text}");
+        }
     }
 
     #[test]

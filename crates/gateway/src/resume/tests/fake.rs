@@ -32,6 +32,8 @@ pub(super) enum Cut {
     NotUtf8,
     /// Nothing more comes, but comments.
     Silence,
+    /// An event without an end.
+    Endless,
 }
 
 pub(super) const CUTS: [Cut; 7] = [
@@ -139,6 +141,12 @@ impl Fleet {
             }
             Cut::Garbage => b"\n\ndata: {\"choices\":[{\"delta\n\n",
             Cut::NotUtf8 => b"\n\ndata: \xff\xfe\n\n",
+            Cut::Endless => {
+                chunk(io, b"\n\ndata: ").await?;
+                loop {
+                    chunk(io, &[b'x'; 64 << 10]).await?;
+                }
+            }
             Cut::Silence => loop {
                 chunk(io, b": ping\n\n").await?;
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;

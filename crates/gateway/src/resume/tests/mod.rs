@@ -18,7 +18,7 @@ use bytes::Bytes;
 use client::Heard;
 use evenkeel_domain::replica::{Identity, name_hash};
 use evenkeel_domain::settings::{Protocol, Tier};
-use evenkeel_domain::{Endpoint, Health, Known, Pool, Replica, clock, rng};
+use evenkeel_domain::{Endpoint, Health, Known, Outcome, Pool, Replica, ReplicaFault, clock, rng};
 use fake::{CUTS, Cut, Door, Fleet, Model, Prefill};
 use http::{HeaderMap, Method, Uri};
 use serde_json::{Value, json};
@@ -332,6 +332,17 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build_local(Default::default())
         .unwrap();
     runtime.block_on(future)
+}
+
+#[test]
+fn an_endless_event_ends_its_attempt_only() {
+    block_on(async {
+        let case = case(Api::Chat);
+        let (heard, pool, _) = case.hear(&[(0.5, Cut::Endless)]).await;
+        assert_eq!((heard.text(), heard.error), (case.model.tokens.concat(), None));
+        let garbage = Outcome::ReplicaFault(ReplicaFault::Garbage);
+        assert_eq!(pool.members().iter().map(|r| r.live.count(garbage)).sum::<u64>(), 1);
+    });
 }
 
 #[test]
