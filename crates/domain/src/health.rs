@@ -148,6 +148,15 @@ pub enum SignalKind {
         /// Whether another replica of the service moved meanwhile.
         peers_move: bool,
     },
+    /// How long first bytes took lately (medians), here and with its peers.
+    Pace {
+        /// Its own.
+        own: Duration,
+        /// Of the other replicas of the service.
+        peers: Duration,
+        /// How many of its own were looked at.
+        samples: u64,
+    },
     /// A probe was answered as it should be, after this long.
     ProbeOk(Duration),
     /// A probe failed.

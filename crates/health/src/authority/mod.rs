@@ -222,8 +222,18 @@ impl<P: Probing> Authority<P> {
             self.judge(key, now);
         }
         if self.sweeps.is_multiple_of(LATENCY_EVERY) {
-            for group in self.groups.values_mut() {
-                group.normal.learn(&group.pool, &group.settings);
+            self.learn(now);
+        }
+    }
+
+    /// Learns what is normal, and tells each replica's detectors how it compares.
+    fn learn(&mut self, now: Instant) {
+        for group in self.groups.values_mut() {
+            group.normal.learn(&group.pool, &group.settings);
+            for (key, kind) in group.normal.paces(&group.pool) {
+                if let Some(record) = self.records.get_mut(&key) {
+                    record.told(kind, now);
+                }
             }
         }
     }

@@ -1,15 +1,18 @@
 //! What is normal for a service: how long a first byte takes, a gap between two tokens, and
 //! when a second attempt beside a slow one pays.
 
-use evenkeel_domain::Pool;
 use evenkeel_domain::histogram::Snapshot;
 use evenkeel_domain::settings::ServiceSettings;
-use std::collections::VecDeque;
+use evenkeel_domain::{Pool, SignalKind};
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Looks that make a window (one a second: the last 20 s).
 const LOOKS: usize = 20;
+/// Looks in which a replica is compared with its peers: one that has become slow gets
+/// little work, and its faster past would outvote it.
+const PACE_LOOKS: usize = 4;
 /// Durations within the window below which all that ever were count.
 const ENOUGH: u64 = 50;
 /// Percentiles between which the hedge's trigger moves, in percent.
@@ -23,14 +26,26 @@ const STRAGGLER: u32 = 2;
 struct Window(VecDeque<Snapshot>);
 
 impl Window {
-    /// Takes a look; gives what was counted within the window, or ever while that is little.
-    fn look(&mut self, now: Snapshot) -> Snapshot {
-        let recent = self.0.front().map(|before| now.since(before));
-        let recent = recent.filter(|w| w.count() >= ENOUGH).unwrap_or_else(|| now.clone());
+    /// Takes a look; gives what was counted within the last few, however little.
+    fn recent(&mut self, now: Snapshot) -> Snapshot {
+        let back = self.0.len().saturating_sub(PACE_LOOKS);
+        let recent = self.0.get(back).map(|before| now.since(before)).unwrap_or_default();
+        self.push(now);
+        recent
+    }
+
+    fn push(&mut self, now: Snapshot) {
         if self.0.len() == LOOKS {
             self.0.pop_front();
         }
         self.0.push_back(now);
+    }
+
+    /// Takes a look; gives what was counted within the window, or ever while that is little.
+    fn look(&mut self, now: Snapshot) -> Snapshot {
+        let recent = self.0.front().map(|before| now.since(before));
+        let recent = recent.filter(|w| w.count() >= ENOUGH).unwrap_or_else(|| now.clone());
+        self.push(now);
         recent
     }
 }
@@ -40,6 +55,8 @@ pub(super) struct Normal {
     first_bytes: Window,
     gaps: Window,
     first_tokens: Window,
+    /// First bytes of each replica, by key.
+    by_replica: HashMap<u64, Window>,
     /// Where the hedge's trigger stands.
     percentile: u32,
     /// Requests and hedges at the last look.
@@ -52,6 +69,7 @@ impl Default for Normal {
             first_bytes: Window::default(),
             gaps: Window::default(),
             first_tokens: Window::default(),
+            by_replica: HashMap::new(),
             percentile: 95,
             counted: (0, 0),
         }
@@ -75,6 +93,20 @@ impl Normal {
         self.learn_hedge(pool, settings);
     }
 
+    /// How fast each replica was lately, and how fast its peers were.
+    pub(super) fn paces(&mut self, pool: &Pool) -> Vec<(u64, SignalKind)> {
+        let members = pool.members();
+        self.by_replica.retain(|key, _| members.iter().any(|r| r.id.key == *key));
+        let recent: Vec<(u64, Snapshot)> = members
+            .iter()
+            .map(|r| {
+                let window = self.by_replica.entry(r.id.key).or_default();
+                (r.id.key, window.recent(r.live.first_byte.snapshot()))
+            })
+            .collect();
+        recent.iter().filter_map(|(key, own)| Some((*key, pace(*key, own, &recent)?))).collect()
+    }
+
     fn learn_hedge(&mut self, pool: &Pool, settings: &ServiceSettings) {
         let now = pool.counts.first_token.snapshot();
         let counted = (now.count(), pool.counts.hedges.load(Relaxed));
@@ -86,6 +118,19 @@ impl Normal {
         let enough = settings.hedge.enabled && window.count() >= ENOUGH;
         pool.set_hedge_after(enough.then(|| trigger(&window, self.percentile)).flatten());
     }
+}
+
+/// The median of one replica beside that of the others together.
+fn pace(key: u64, own: &Snapshot, all: &[(u64, Snapshot)]) -> Option<SignalKind> {
+    let others = all
+        .iter()
+        .filter(|(other, _)| *other != key)
+        .fold(Snapshot::default(), |sum, (_, s)| sum.plus(s));
+    Some(SignalKind::Pace {
+        own: own.quantile(0.5)?,
+        peers: others.quantile(0.5)?,
+        samples: own.count(),
+    })
 }
 
 /// The lowest percentile that keeps extra requests within their share.

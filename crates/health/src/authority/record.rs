@@ -107,7 +107,15 @@ impl Record {
         let live = &self.replica.live;
         let faults =
             outcome::ALL.iter().filter(|o| o.blames_replica()).map(|o| live.count(*o)).sum();
-        let kind = SignalKind::Tally { good: live.count(Outcome::Ok), faults, still, peers_move };
+        self.told(
+            SignalKind::Tally { good: live.count(Outcome::Ok), faults, still, peers_move },
+            now,
+        );
+    }
+
+    /// Takes in what the sweep found.
+    pub(super) fn told(&mut self, kind: SignalKind, now: Instant) {
+        let live = &self.replica.live;
         let signal = Signal {
             replica: self.replica.id.key,
             incarnation: live.incarnation(),

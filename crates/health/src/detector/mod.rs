@@ -8,6 +8,7 @@ mod exit;
 mod probes;
 mod refusal;
 mod silence;
+mod slow;
 mod success_rate;
 
 use evenkeel_domain::Signal;
@@ -48,6 +49,7 @@ pub fn build(ejection: &Ejection, probe: &Probe) -> Vec<Box<dyn Detector>> {
         Box::new(broken::Broken::default()),
         Box::new(probes::Probes::new(probe)),
         Box::new(silence::Silence::default()),
+        Box::new(slow::Slow::default()),
         Box::new(consecutive::Consecutive::new(ejection)),
         Box::new(success_rate::SuccessRate::new(ejection)),
     ]
