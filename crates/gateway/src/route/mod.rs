@@ -391,6 +391,35 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_this_process_serves_comes_first_and_is_no_service() {
+        let (dialer, _listener) = evenkeel_wire::within::pair(1);
+        let within = Within::new("files", &["/v1/files"], 9, std::sync::Arc::new(dialer));
+        let all = add(settings("web", Protocol::Http, &[]), &[rule("/")]);
+        let llm = add(settings("llm", Protocol::Openai, &["m"]), &[]);
+        let table = Table::build(vec![llm, all]).unwrap().with(Some(within));
+        for (uri, expected) in [
+            ("/v1/files", "within files"),
+            ("/v1/files/file-1/content?x=1", "within files"),
+            ("/v1/filesystem", "web Core"),
+        ] {
+            assert_eq!(find(&table, uri, &[]), expected, "{uri}");
+        }
+        assert_eq!(table.entries().len(), 2);
+        assert_eq!(table.model_names(), [("m".to_owned(), "llm".to_owned())]);
+    }
+
+    #[test]
+    fn only_questions_to_a_model_are_batched() {
+        let table = Table::build(vec![add(settings("llm", Protocol::Openai, &["m"]), &[])]);
+        let table = table.unwrap();
+        assert!(table.infers("/v1/chat/completions") && table.infers("/v1/embeddings"));
+        for path in ["/v1/files", "/v1/nowhere", "/v2/models/m/infer", "", "no path"] {
+            assert!(!table.infers(path), "{path}");
+        }
+        assert!(!Table::default().infers("/v1/chat/completions"));
+    }
+
+    #[test]
     fn two_services_may_not_want_the_same() {
         let twice = vec![
             add(settings("a", Protocol::Openai, &["m"]), &[]),
