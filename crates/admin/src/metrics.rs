@@ -5,7 +5,7 @@
 
 use crate::ports::{AdminState, Source};
 use crate::process;
-use crate::view::GatewayView;
+use crate::view::{BatchView, GatewayView};
 use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::orchestrator::InstanceStatus;
@@ -70,6 +70,7 @@ struct Reading {
     pools: Vec<Arc<Pool>>,
     instances: Vec<InstanceStatus>,
     gateway: GatewayView,
+    batch: Option<BatchView>,
 }
 
 impl Reading {
@@ -80,6 +81,7 @@ impl Reading {
             pools: source.services().into_iter().map(|(_, pool)| pool).collect(),
             instances: source.instances(),
             gateway: source.gateway(),
+            batch: source.batch(),
         }
     }
 }
@@ -99,6 +101,9 @@ impl Collector for Reading {
         self.replicas(&mut to)?;
         self.instances(&mut to)?;
         self.whole(&mut to)?;
+        if let Some(batch) = &self.batch {
+            batches(&mut to, batch)?;
+        }
         this_process(&mut to, self.gateway.started_unix_ms)
     }
 }
@@ -383,6 +388,31 @@ impl Reading {
         let help = "Spans that could not be delivered.";
         to.counter("evenkeel_spans_lost", help, g.spans_lost)
     }
+}
+
+fn batches(to: &mut Families<'_>, b: &BatchView) -> fmt::Result {
+    to.gauges("evenkeel_batches", "Batches that are remembered, by status.", &mut |to| {
+        b.batches.iter().try_for_each(|(status, n)| gauge(to, &[("status", status)], *n as f64))
+    })?;
+    let help = "Lines of batches answered, by whether with success.";
+    to.counters("evenkeel_batch_lines", help, &mut |to| {
+        count(to, &[("result", "answered")], b.lines_answered)?;
+        count(to, &[("result", "failed")], b.lines_failed)
+    })?;
+    let help = "Lines of batches to be sent again, by why.";
+    to.counters("evenkeel_batch_lines_put_off", help, &mut |to| {
+        count(to, &[("why", "busy")], b.calls_refused)?;
+        count(to, &[("why", "fault")], b.calls_faulted)
+    })?;
+    let help = "Lines of batches being answered.";
+    to.gauge("evenkeel_batch_lines_active", help, b.lines_under_way as f64)?;
+    let leads = f64::from(u8::from(b.executes_here));
+    to.gauge("evenkeel_batch_leads", "1 where batches are executed.", leads)?;
+    to.gauge("evenkeel_store_files", "Files in the store.", b.files as f64)?;
+    let help = "Bytes of files and answers in the store.";
+    to.gauge("evenkeel_store_bytes", help, b.store_bytes as f64)?;
+    let help = "Bytes that the store takes in.";
+    to.gauge("evenkeel_store_limit_bytes", help, b.store_limit_bytes as f64)
 }
 
 /// The figures every Prometheus client gives, under their usual names.

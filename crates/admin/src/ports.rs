@@ -1,6 +1,6 @@
 //! The ports to what is shown and what is ordered. `app` implements them.
 
-use crate::view::{GatewayView, OverrideView};
+use crate::view::{BatchView, GatewayView, OverrideView};
 use evenkeel_domain::Pool;
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::orchestrator::InstanceStatus;
@@ -49,6 +49,11 @@ pub trait Source: Send + Sync {
 
     /// The gateway as a whole.
     fn gateway(&self) -> GatewayView;
+
+    /// What files and batches do; `None` where they are off.
+    fn batch(&self) -> Option<BatchView> {
+        None
+    }
 
     /// Where a supervised replica's output is written; `None` for others.
     fn log_path(&self, replica: &str) -> Option<PathBuf>;

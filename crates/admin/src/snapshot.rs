@@ -54,6 +54,7 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         gateway,
         services,
         overrides: state.source.overrides(),
+        batch: state.source.batch(),
     }
 }
 

@@ -27,6 +27,34 @@ pub struct Snapshot {
     pub services: Vec<ServiceView>,
     /// Operators' orders that hold.
     pub overrides: Vec<OverrideView>,
+    /// Files and batches; absent where they are off.
+    #[serde(default)]
+    pub batch: Option<BatchView>,
+}
+
+/// Files and batches, as looked at within the last seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BatchView {
+    /// Whether this process executes them: it holds the lease.
+    pub executes_here: bool,
+    /// Batches that are remembered, by status.
+    pub batches: BTreeMap<String, u64>,
+    /// Lines being answered.
+    pub lines_under_way: u64,
+    /// Lines answered with success since the process began.
+    pub lines_answered: u64,
+    /// Lines answered with an error since then.
+    pub lines_failed: u64,
+    /// Lines put off since then for want of room.
+    pub calls_refused: u64,
+    /// Lines to be tried again since then after a server's fault.
+    pub calls_faulted: u64,
+    /// Files.
+    pub files: u64,
+    /// Bytes of files and answers.
+    pub store_bytes: u64,
+    /// … and how many are taken in.
+    pub store_limit_bytes: u64,
 }
 
 /// The gateway as a whole.

@@ -49,6 +49,8 @@ pub const RESUMED: [&str; 3] = ["token_replay", "prefill", "regenerate"];
 pub struct Counts {
     /// Requests under way.
     pub active: AtomicU32,
+    /// … of which this process made by itself, for work that has time.
+    pub internal: AtomicU32,
     /// Requests on hold for want of a replica.
     pub held: AtomicU32,
     /// Retries under way.

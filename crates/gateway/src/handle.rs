@@ -6,6 +6,7 @@ use crate::body::read::{self, BodyLimits, ReadBody};
 use crate::error::{Refusal, Shape};
 use crate::exchange::{Asker, Exchange, Given};
 use crate::headers::{self, REQUEST_ID};
+use crate::owner::{OWNER, owner_of};
 use crate::resume::ask::Ask;
 use crate::resume::{Api, discover, unary};
 use crate::route::head::{self, BadBody};
@@ -35,13 +36,26 @@ use std::time::{Duration, Instant};
 pub(crate) struct ClientInfo {
     pub(crate) ip: IpAddr,
     pub(crate) tls: bool,
+    /// This process itself, which works off what has time.
+    pub(crate) internal: bool,
     source: u64,
 }
 
 impl ClientInfo {
     pub(crate) fn new(peer: SocketAddr, tls: bool) -> Self {
         let ip = peer.ip().to_canonical();
-        Self { ip, tls, source: hash_of(&ip) }
+        Self { ip, tls, internal: false, source: hash_of(&ip) }
+    }
+
+    /// This process: it needs no key, comes last, and is not counted among those who wait.
+    pub(crate) fn internal() -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { internal: true, ..Self::new(nowhere, false) }
+    }
+
+    /// How important its requests are where no route says.
+    fn tier(&self, service: &ServiceSettings) -> Tier {
+        if self.internal { Tier::BestEffort } else { service.tier }
     }
 }
 
@@ -63,13 +77,14 @@ pub(crate) async fn handle(
     mut request: Request<Incoming>,
 ) -> Result<Response<OutBody>, Infallible> {
     let started = clock::now();
+    let owner = owner_of(&client, request.headers_mut());
     let tracer = worker.shared.trace.as_ref();
     let trace = tracer.and_then(|t| t.begin(&mut request, &mut worker.rng.borrow_mut(), started));
     let id = headers::request_id(request.headers(), &mut worker.rng.borrow_mut());
     let origin = cors::origin(&worker.shared.settings.cors, request.headers());
     let mut response = match cors::preflight(&request, origin.as_ref()) {
         Some(response) => response,
-        None => answer(&worker, &client, request, started, &id, trace.as_ref()).await,
+        None => answer(&worker, &client, request, started, &id, owner, trace.as_ref()).await,
     };
     if let Some(trace) = trace {
         trace.answered(response.status().as_u16());
@@ -91,11 +106,12 @@ async fn answer(
     request: Request<Incoming>,
     started: Instant,
     id: &HeaderValue,
+    owner: HeaderValue,
     trace: Option<&Rc<RequestTrace>>,
 ) -> Response<OutBody> {
     let grpc = headers::is_grpc(request.headers());
     let shape = Shape::of(request.uri().path(), grpc, None);
-    let mut call = Call { worker, client, started, id, trace, grpc, shape, log: None };
+    let mut call = Call { worker, client, started, id, owner, trace, grpc, shape, log: None };
     call.log = call.log_line(&request);
     let response = match call.run(request).await {
         Ok(response) => response,
@@ -126,6 +142,8 @@ struct Call<'a> {
     client: &'a ClientInfo,
     started: Instant,
     id: &'a HeaderValue,
+    /// For whose account it is.
+    owner: HeaderValue,
     trace: Option<&'a Rc<RequestTrace>>,
     grpc: bool,
     shape: Shape,
@@ -136,7 +154,8 @@ struct Call<'a> {
 /// A request that has found its service.
 struct Routed {
     entry: Arc<Entry>,
-    tier: Tier,
+    /// What its route says.
+    tier: Option<Tier>,
     model: ModelAt,
     stateful: bool,
     /// A stream is asked for.
@@ -148,7 +167,7 @@ impl Routed {
     /// Routed without having looked into the body.
     fn plain(entry: Arc<Entry>, head: &Parts, stateful: bool) -> Self {
         let key = key_of(&entry, head, None, None);
-        Self { tier: entry.service.settings.tier, entry, model: None, stateful, stream: false, key }
+        Self { tier: None, entry, model: None, stateful, stream: false, key }
     }
 }
 
@@ -184,7 +203,7 @@ impl Call<'_> {
 
     fn limits(&self, found: &Found) -> BodyLimits {
         let (max_body, max_replay) = match found {
-            Found::Service(entry, _) => {
+            Found::Service(entry, _) | Found::Within(entry) => {
                 (entry.service.settings.max_body, entry.service.settings.max_replay)
             }
             _ => (UNROUTED_MAX_BODY, 32 << 20),
@@ -211,6 +230,9 @@ impl Call<'_> {
         let log = self.log.take();
         let guard =
             Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()));
+        if self.client.internal {
+            guard.is_internal();
+        }
         if let (Some(trace), Some((at, _))) = (self.trace, &routed.model) {
             trace.model(body.bytes.get(at.clone()).unwrap_or_default());
         }
@@ -222,8 +244,13 @@ impl Call<'_> {
             };
             discover::start(self.worker, &routed.entry, watch.ask.api, model);
         }
-        let asker =
-            Asker { source: self.client.source, key: routed.key, tier: routed.tier, own_deadline };
+        let asker = Asker {
+            source: self.client.source,
+            key: routed.key,
+            tier: routed.tier.unwrap_or(self.client.tier(settings)),
+            waits: !self.client.internal,
+            own_deadline,
+        };
         let worker = self.worker.clone();
         let exchange = Exchange::new(worker, routed.entry, template, guard.clone(), asker);
         match exchange.run().await {
@@ -262,6 +289,9 @@ impl Call<'_> {
         headers::to_replica(&mut headers, false);
         headers.insert(REQUEST_ID, self.id.clone());
         forwarded(&mut headers, self.client);
+        if routed.entry.within {
+            headers.insert(OWNER, self.owner.clone());
+        }
         let ReadBody { mut bytes, rest, memory } = body;
         let streamed = rest.is_some();
         let mut model = routed.model.clone();
@@ -355,7 +385,7 @@ fn upgrade_target(table: &Table, found: &Found) -> Option<Arc<Entry>> {
     match found {
         Found::Service(entry, _) => Some(entry.clone()),
         Found::ByModel => table.only_openai(),
-        Found::None => None,
+        Found::Within(_) | Found::None => None,
     }
 }
 
@@ -404,6 +434,8 @@ fn route_body(
 ) -> Result<Routed, Refusal> {
     match found {
         Found::None => Err(Refusal::NoRoute(format!("{} {}", head.method, head.uri.path()))),
+        // Who asks for files holds state: nothing is sent twice.
+        Found::Within(entry) => Ok(Routed::plain(entry, head, true)),
         Found::Service(entry, tier) if entry.service.settings.protocol != Protocol::Openai => {
             let key = key_of(&entry, head, None, None);
             Ok(Routed { entry, tier, model: None, stateful: false, stream: false, key })
@@ -448,8 +480,8 @@ fn by_model(
     let settings = &entry.service.settings;
     let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));
     let key = key_of(&entry, head, read.user, read.prompt);
-    let tier = settings.tier;
-    Ok(Routed { tier, model, stateful: read.stateful, stream: read.stream, key, entry })
+    let (stateful, stream) = (read.stateful, read.stream);
+    Ok(Routed { tier: None, model, stateful, stream, key, entry })
 }
 
 fn alias(settings: &ServiceSettings, name: &str) -> Option<String> {

@@ -7,6 +7,7 @@ use crate::handle::{self, ClientInfo};
 use crate::upstream::LocalExecutor;
 use crate::worker::Worker;
 use evenkeel_domain::clock;
+use evenkeel_wire::within;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -76,6 +77,33 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Listener) -> io::Result<
     Ok(())
 }
 
+/// Serves what this process asks of itself, as a client, until the gateway drains and the
+/// last of it is answered.
+pub(crate) async fn serve_within(worker: Rc<Worker>, mut from: within::Listener) {
+    let mut draining = worker.shared.draining.subscribe();
+    let (alive, mut all_done) = mpsc::channel::<()>(1);
+    loop {
+        tokio::select! {
+            biased;
+            _ = draining.wait_for(|d| *d) => break,
+            taken = from.accept() => match taken {
+                None => break,
+                Some(stream) => {
+                    let (worker, alive) = (worker.clone(), alive.clone());
+                    tokio::task::spawn_local(async move {
+                        http(&worker, stream, ClientInfo::internal()).await;
+                        drop(alive);
+                    });
+                }
+            }
+        }
+    }
+    // Refused from now on, rather than left to wait.
+    drop(from);
+    drop(alive);
+    all_done.recv().await;
+}
+
 /// Counts a connection out, however it ends.
 struct Counted {
     worker: Rc<Worker>,
@@ -99,13 +127,17 @@ fn spawn_connection(
     let _ = stream.set_nodelay(true);
     match tls {
         None => {
-            tokio::task::spawn_local(http(counted, stream, peer, false));
+            tokio::task::spawn_local(async move {
+                http(&counted.worker, stream, ClientInfo::new(peer, false)).await;
+            });
         }
         Some(acceptor) => {
             let accepting = acceptor.accept(stream);
             tokio::task::spawn_local(async move {
                 match tokio::time::timeout(HANDSHAKE, accepting).await {
-                    Ok(Ok(stream)) => http(counted, stream, peer, true).await,
+                    Ok(Ok(stream)) => {
+                        http(&counted.worker, stream, ClientInfo::new(peer, true)).await;
+                    }
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
                 }
@@ -114,12 +146,11 @@ fn spawn_connection(
     }
 }
 
-async fn http<S>(counted: Counted, stream: S, peer: SocketAddr, tls: bool)
+async fn http<S>(worker: &Rc<Worker>, stream: S, client: ClientInfo)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let worker = &counted.worker;
-    let client = Rc::new(ClientInfo::new(peer, tls));
+    let client = Rc::new(client);
     let asked = Cell::new(false);
     // Boxed: what a request needs until its commit is freed then, not with the connection.
     let service = service_fn(|request| {
@@ -136,7 +167,7 @@ where
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%peer, %error, "client connection ended early");
+                    tracing::debug!(peer = %client.ip, %error, "client connection ended early");
                 }
                 return;
             }

@@ -5,6 +5,7 @@ use crate::listen::{self, Listener};
 use crate::shared::Shared;
 use crate::upstream::Pools;
 use evenkeel_domain::{clock, rng};
+use evenkeel_wire::within;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
@@ -30,7 +31,8 @@ impl Worker {
     }
 }
 
-/// Starts a worker on a thread of its own. It ends when the gateway has drained.
+/// Starts a worker on a thread of its own. It ends when the gateway has drained. `within`
+/// brings what this process asks of itself.
 ///
 /// # Errors
 /// When the thread or its runtime cannot be started.
@@ -38,26 +40,32 @@ pub fn start(
     index: usize,
     shared: Arc<Shared>,
     listeners: Vec<Listener>,
+    within: within::Listener,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let runtime =
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        runtime.block_on(run(Rc::new(Worker::new(shared)), listeners))
+        runtime.block_on(run(Rc::new(Worker::new(shared)), listeners, within))
     })
 }
 
-async fn run(worker: Rc<Worker>, listeners: Vec<Listener>) -> io::Result<()> {
+async fn run(
+    worker: Rc<Worker>,
+    listeners: Vec<Listener>,
+    within: within::Listener,
+) -> io::Result<()> {
     tokio::task::spawn_local(sweep(worker.clone()));
     let mut serving = Vec::new();
     for listener in listeners {
         serving.push(tokio::task::spawn_local(listen::serve(worker.clone(), listener)));
     }
+    let internal = tokio::task::spawn_local(listen::serve_within(worker.clone(), within));
     for task in serving {
         // A listener's task ends when it has drained; a panic in it ends the worker, and
         // the keeper starts the gateway anew.
         task.await.map_err(io::Error::other)??;
     }
-    Ok(())
+    internal.await.map_err(io::Error::other)
 }
 
 async fn sweep(worker: Rc<Worker>) {

@@ -126,8 +126,18 @@ impl Store {
             bytes: bytes_used(&mut reader).await?,
             files: unsigned(files),
             open_batches: open_batches(&mut reader).await?,
+            batches: by_status(&mut reader).await?,
         })
     }
+}
+
+async fn by_status(reader: &mut SqliteConnection) -> Result<[u64; BatchStatus::ALL.len()], Fault> {
+    let counted: Vec<(String, i64)> =
+        sqlx::query_as("SELECT status, count(*) FROM batch GROUP BY status")
+            .fetch_all(reader)
+            .await?;
+    let of = |status: BatchStatus| counted.iter().find(|(label, _)| label == status.label());
+    Ok(BatchStatus::ALL.map(|status| of(status).map_or(0, |(_, count)| unsigned(*count))))
 }
 
 impl BatchStore for Store {

@@ -84,6 +84,25 @@ impl Store {
         Ok(Self { readers, limits, name, writer, sealer, path })
     }
 
+    /// Whether the store that is at this path could be opened with this key; nothing is
+    /// wrong where there is none yet. Changes nothing.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; each says what helps.
+    pub async fn check(options: &Options) -> Result<(), OpenError> {
+        let path = &options.path;
+        if !path.exists() {
+            return Ok(());
+        }
+        let fail = |error| OpenError::of(error, path);
+        let connect = SqliteConnectOptions::new().filename(path).read_only(true);
+        let mut reader = connect.busy_timeout(BUSY).connect().await.map_err(fail)?;
+        let found = check_found(&mut reader, options).await;
+        // It only read.
+        let _ = reader.close().await;
+        found
+    }
+
     /// Turns what goes wrong in `work` into the words of the domain.
     pub(crate) fn run<'a, T>(
         &'a self,
@@ -222,6 +241,32 @@ async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), OpenE
     tx.commit().await.map_err(fail)
 }
 
+async fn check_found(reader: &mut SqliteConnection, options: &Options) -> Result<(), OpenError> {
+    let path = &options.path;
+    let fail = |error| OpenError::of(error, path);
+    recognise(reader, path).await?;
+    let known = MIGRATIONS.len() as i64;
+    let found = pragma(reader, "PRAGMA user_version").await.map_err(fail)?;
+    if found == 0 {
+        return Ok(());
+    }
+    if found > known {
+        return Err(OpenError::Newer { path: path.clone(), found, known });
+    }
+    let kept = kept_check(reader).await.map_err(fail)?;
+    match (kept, options.key.clone().map(Sealer::new)) {
+        (None, _) => Ok(()),
+        (Some(_), None) => Err(OpenError::KeyMissing { path: path.clone() }),
+        (Some((salt, value)), Some(sealer)) if sealer.checks(&salt, value.clone()) => Ok(()),
+        (Some(_), Some(_)) => Err(OpenError::KeyWrong { path: path.clone() }),
+    }
+}
+
+/// The salt and the value that only the right key opens.
+async fn kept_check(reader: &mut SqliteConnection) -> sqlx::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    sqlx::query_as("SELECT salt, value FROM key_check").fetch_optional(reader).await
+}
+
 async fn check_key(
     writer: &mut SqliteConnection,
     sealer: Option<&Sealer>,
@@ -229,10 +274,7 @@ async fn check_key(
 ) -> Result<(), OpenError> {
     let fail = |error| OpenError::of(error, path);
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
-    let kept: Option<(Vec<u8>, Vec<u8>)> = sqlx::query_as("SELECT salt, value FROM key_check")
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(fail)?;
+    let kept = kept_check(&mut tx).await.map_err(fail)?;
     match (kept, sealer) {
         (None, None) => return Ok(()),
         (Some(_), None) => return Err(OpenError::KeyMissing { path: path.to_owned() }),

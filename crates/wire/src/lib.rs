@@ -9,5 +9,6 @@ pub mod client;
 pub mod dial;
 pub mod sse;
 pub mod tls;
+pub mod within;
 
 pub use dial::{TcpDialer, TlsDialer};

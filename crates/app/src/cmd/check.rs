@@ -23,6 +23,10 @@ pub(super) enum ConfigCommand {
 pub(super) fn run(args: &Args) -> ExitCode {
     match config::load(&args.config) {
         Ok((_, config)) => {
+            if let Err(why) = config::check_store(&config) {
+                eprintln!("{}: {why}", args.config.display());
+                return ExitCode::from(BAD_CONFIG);
+            }
             println!("{}: good", args.config.display());
             for service in &config.service {
                 let places: u32 = service.replica.iter().map(replicas::numbers).sum();

@@ -26,6 +26,10 @@ pub(super) fn run(args: Args) -> ExitCode {
             return ExitCode::from(BAD_CONFIG);
         }
     };
+    if let Err(why) = config::open_store(&parsed) {
+        eprintln!("{}: {why}", args.config.display());
+        return ExitCode::from(BAD_CONFIG);
+    }
     logging::init(parsed.log.format, parsed.log.level.as_deref());
     raise_file_limit();
     serve(Options { file: Some(args.config.clone()), name: args.config, text, announce })

@@ -1,5 +1,6 @@
 //! Contradictions that the file's shape cannot express. All are found, not only the first.
 
+use super::batch;
 use super::file::{Config, ReplicaConfig, ServiceConfig, TlsConfig};
 use super::located::Problem;
 use super::replicas;
@@ -29,6 +30,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut problems = Problems(Vec::new());
     listeners(config, &mut problems);
     for (key, message) in trace::collector(&config.trace).err().unwrap_or_default() {
+        problems.add(key, message);
+    }
+    if let Some((key, message)) = config.batch.as_ref().and_then(batch::problem) {
         problems.add(key, message);
     }
     let mut names = HashSet::new();

@@ -1,5 +1,6 @@
 //! The shape of `evenkeel.toml`.
 
+use evenkeel_batch::BatchSettings;
 use evenkeel_domain::settings::{
     BalanceOptions, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Resume, Retry,
     ServiceSettings, Tier,
@@ -24,7 +25,9 @@ pub(crate) struct Config {
     pub(crate) log: LogConfig,
     /// Spans of requests.
     pub(crate) trace: TraceConfig,
-    /// Directory for logs of replicas and operators' orders; by default the user's state
+    /// OpenAI's Files and Batches API for clients; off without this table.
+    pub(crate) batch: Option<BatchSettings>,
+    /// Directory for logs of replicas, operators' orders, files and batches; by default the user's state
     /// directory.
     pub(crate) state_dir: Option<PathBuf>,
     /// What clients call.

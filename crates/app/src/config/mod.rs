@@ -6,12 +6,14 @@
 //!                 └─► keeper: listeners, instances
 //! ```
 
+mod batch;
 mod check;
 mod file;
 mod located;
 pub(crate) mod replicas;
 mod trace;
 
+pub(crate) use batch::{check_store, open_store, store_options};
 pub(crate) use file::{Config, LogFormat, ReplicaConfig, ServiceConfig, TlsConfig, TraceConfig};
 pub(crate) use located::{ConfigError, ConfigErrors};
 pub(crate) use trace::{Collector, collector};

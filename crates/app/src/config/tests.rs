@@ -71,6 +71,18 @@ fn each_error_names_file_line_key_and_remedy() {
             GOOD.replace("[gateway]", "[trace]\nheaders = { a = \"/no/file\" }\n[gateway]"),
             "trace.headers: /no/file: cannot be read",
         ),
+        (
+            GOOD.replace("[gateway]", "[batch]\nkey_file = \"/no/key\"\n[gateway]"),
+            "e.toml:3:1: batch.key_file: key file /no/key: No such file",
+        ),
+        (
+            GOOD.replace("[gateway]", "[batch]\nmax_bytes = 5\n[gateway]"),
+            "e.toml:2:2: batch.max_file_bytes: one file must fit into `max_bytes`",
+        ),
+        (
+            GOOD.replace("[gateway]", "[batch]\nwindwo = \"1h\"\n[gateway]"),
+            "e.toml:3:1: windwo: unknown key; did you mean `window`?",
+        ),
     ];
     for (text, expected) in table {
         let got = errors(&text);

@@ -8,6 +8,7 @@
 //! ```
 //! The workers go on when anything on the main thread is slow or dead.
 
+mod batch;
 mod control;
 mod discover;
 mod export;
@@ -20,6 +21,7 @@ mod source;
 use crate::config::{self, Config, TlsConfig, replicas};
 use crate::link::{self, Purpose, ToGateway, ToKeeper, Writer};
 use crate::logging;
+use batch::Batches;
 use control::GatewayControl;
 use evenkeel_admin::AdminState;
 use evenkeel_domain::event::EventLog;
@@ -28,6 +30,7 @@ use evenkeel_gateway::{GatewaySettings, Listener, Shared, worker};
 use evenkeel_health::Authority;
 use evenkeel_health::probe::runner::Runner;
 use evenkeel_wire::tls::{self, ServerIdentity};
+use evenkeel_wire::within;
 use main_thread::Main;
 use overrides::Overrides;
 use roster::Roster;
@@ -51,6 +54,10 @@ const SIGNALS: usize = 16_384;
 const TO_KEEPER: usize = 256;
 /// How long operators' calls under way may take when all else is done.
 const ADMIN_ENDS: Duration = Duration::from_secs(1);
+/// How long the store may take to close.
+const STORE_ENDS: Duration = Duration::from_secs(1);
+/// Lines of batches that may wait to be taken by one worker.
+const LINES: usize = 64;
 /// How often certificate files are looked at.
 const TLS_LOOK: Duration = Duration::from_secs(2);
 
@@ -123,9 +130,12 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let state = Arc::new(GatewayState::new(shared.clone(), config::state_dir(&config)));
     state.set_generation(generation);
     let overrides = Overrides::load(&state.state_dir, handle.clone()).await;
-    let mut roster = Roster::new(shared.clone(), handle, state.clone());
+    let (dialers, listeners) = sorted.workers.keys().map(|_| within::pair(LINES)).unzip();
+    let batches = batch::start(&config, &state, dialers).await?;
+    let within = batches.as_ref().map(Batches::within);
+    let mut roster = Roster::new(shared.clone(), handle, state.clone(), within);
     roster.configure(&config).await?;
-    let workers = start_workers(&shared, sorted.workers, &config)?;
+    let workers = start_workers(&shared, sorted.workers, listeners, &config)?;
     let admin_ends = watch::Sender::new(false);
     let drain = config.gateway.drain;
     let control = GatewayControl::new(state.clone(), overrides.clone(), to_keeper.clone(), drain);
@@ -149,6 +159,9 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     main.run(reader).await?;
     admin_ends.send_replace(true);
     let _ = timeout(ADMIN_ENDS, admin).await;
+    if let Some(batches) = batches {
+        batches.end(STORE_ENDS).await;
+    }
     if let Some(exporter) = exporter {
         exporter.finish().await;
     }
@@ -215,14 +228,15 @@ type Workers = mpsc::Receiver<Infallible>;
 fn start_workers(
     shared: &Arc<Shared>,
     workers: BTreeMap<usize, Vec<TcpListener>>,
+    within: Vec<within::Listener>,
     config: &Config,
 ) -> Result<Workers, Failure> {
     let tls = server_tls(config.gateway.tls.as_ref())?;
     let (alive, ended) = mpsc::channel(1);
-    for (index, sockets) in workers {
+    for ((index, sockets), within) in workers.into_iter().zip(within) {
         let listeners =
             sockets.into_iter().map(|socket| Listener { socket, tls: tls.clone() }).collect();
-        let thread = worker::start(index, shared.clone(), listeners)?;
+        let thread = worker::start(index, shared.clone(), listeners, within)?;
         // A worker that ends while nobody drains takes the process with it: the keeper
         // starts a whole one.
         let (shared, alive) = (shared.clone(), alive.clone());

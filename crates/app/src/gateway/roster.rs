@@ -11,7 +11,7 @@ use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::replica::{Identity, name_hash};
 use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Endpoint, Health, Incarnation, Pool, Replica, Signal, SignalKind, clock};
-use evenkeel_gateway::{Shared, Table};
+use evenkeel_gateway::{Shared, Table, Within};
 use evenkeel_health::AuthorityHandle;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(super) struct Roster {
     /// What each instance was last seen doing: incarnation and whether it ran.
     seen: HashMap<String, (u64, bool)>,
     found: Found,
+    /// What this process serves itself.
+    within: Option<Within>,
 }
 
 impl Roster {
@@ -40,6 +42,7 @@ impl Roster {
         shared: Arc<Shared>,
         authority: AuthorityHandle,
         state: Arc<GatewayState>,
+        within: Option<Within>,
     ) -> Self {
         Self {
             shared,
@@ -54,6 +57,7 @@ impl Roster {
             retired: BTreeSet::new(),
             seen: HashMap::new(),
             found: Found::default(),
+            within,
         }
     }
 
@@ -70,7 +74,7 @@ impl Roster {
             all_settings.insert(name.clone(), Arc::new(service.settings()));
             pools.insert(name, pool);
         }
-        let table = Table::build(services).map_err(|e| e.to_string())?;
+        let table = Table::build(services).map_err(|e| e.to_string())?.with(self.within.clone());
         let gone: Vec<_> = self
             .pools
             .iter()

@@ -1,7 +1,7 @@
 //! What the admin API shows of this gateway.
 
 use super::overrides::Overrides;
-use evenkeel_admin::view::{GatewayView, OverrideView};
+use evenkeel_admin::view::{BatchView, GatewayView, OverrideView};
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::settings::ServiceSettings;
@@ -27,6 +27,7 @@ pub(super) struct GatewayState {
     instances: Mutex<Vec<InstanceStatus>>,
     /// No members any more, but they may have something under way.
     departed: Mutex<Vec<Arc<Replica>>>,
+    batch: Mutex<Option<BatchView>>,
 }
 
 impl GatewayState {
@@ -40,6 +41,7 @@ impl GatewayState {
             services: Mutex::default(),
             instances: Mutex::default(),
             departed: Mutex::default(),
+            batch: Mutex::default(),
         }
     }
 
@@ -60,6 +62,11 @@ impl GatewayState {
 
     pub(super) fn set_instances(&self, instances: Vec<InstanceStatus>) {
         *self.instances.lock().unwrap_or_else(PoisonError::into_inner) = instances;
+    }
+
+    /// What batches do.
+    pub(super) fn set_batch(&self, view: BatchView) {
+        *self.batch.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
     }
 
     pub(super) fn services(&self) -> Services {
@@ -163,6 +170,10 @@ impl Source for GatewaySource {
             config_generation: self.state.generation.load(Relaxed),
             reload_error: refusal,
         }
+    }
+
+    fn batch(&self) -> Option<BatchView> {
+        self.state.batch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn log_path(&self, replica: &str) -> Option<PathBuf> {

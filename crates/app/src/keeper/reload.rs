@@ -52,7 +52,8 @@ impl Keeper {
         let in_place = config.gateway == self.config.gateway
             && config.admin == self.config.admin
             && config.log == self.config.log
-            && config.trace == self.config.trace;
+            && config.trace == self.config.trace
+            && config.batch == self.config.batch;
         let before = std::mem::replace(&mut self.config, config);
         if let Err(error) = self.want_instances() {
             self.config = before;

@@ -57,6 +57,15 @@ async fn foreign_openai_package() {
 }
 
 #[tokio::test]
+async fn foreign_openai_files_and_batches() {
+    let pace = ["--pace", "2"];
+    let models = [Model::start(&pace).await, Model::start(&pace).await];
+    let services = service("", &models.each_ref().map(Model::url)).replace("\"*\"", "\"test\"");
+    let up = Up::start(&format!("[batch]\n{services}")).await.ready().await;
+    run("openai_batches.py", &[&up.url()]).await;
+}
+
+#[tokio::test]
 async fn foreign_anthropic_package() {
     let (models, up) = models().await;
     run("anthropic_client.py", &[&up.url(), &models[0].url()]).await;

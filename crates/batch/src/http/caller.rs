@@ -6,9 +6,7 @@ use axum::extract::FromRequestParts;
 use evenkeel_domain::durable::Owner;
 use http::request::Parts;
 
-/// The header in which a gateway that cannot set an extension says who calls: the id of the
-/// caller's key, never the key.
-pub const KEY_HEADER: &str = "x-evenkeel-key-id";
+pub use evenkeel_domain::durable::OWNER_HEADER as KEY_HEADER;
 
 /// Whose files and batches a request is about.
 pub(crate) struct Caller(pub(crate) Owner);

@@ -49,6 +49,8 @@ pub struct Stats {
     pub under_way: usize,
     /// Answers kept since the process began.
     pub answered: u64,
+    /// … of which errors.
+    pub failed: u64,
     /// Calls that were refused for want of room, and come again.
     pub refused: u64,
     /// Calls that a server failed, and come again.
@@ -63,6 +65,7 @@ pub(crate) struct Counters {
     active: AtomicUsize,
     under_way: AtomicUsize,
     answered: AtomicU64,
+    failed: AtomicU64,
     refused: AtomicU64,
     faulted: AtomicU64,
 }
@@ -120,6 +123,7 @@ impl Runner {
             active: all.active.load(Ordering::Relaxed),
             under_way: all.under_way.load(Ordering::Relaxed),
             answered: all.answered.load(Ordering::Relaxed),
+            failed: all.failed.load(Ordering::Relaxed),
             refused: all.refused.load(Ordering::Relaxed),
             faulted: all.faulted.load(Ordering::Relaxed),
         }

@@ -254,6 +254,8 @@ impl Work {
         match result {
             Ok(new) => {
                 self.counters.answered.fetch_add(new.into(), Ordering::Relaxed);
+                let failed = kept.iter().filter(|(_, answer)| !answer.result.is_good()).count();
+                self.counters.failed.fetch_add(failed as u64, Ordering::Relaxed);
                 self.pauses = 0;
                 self.told = None;
                 for (id, answer) in kept {

@@ -9,6 +9,10 @@ use std::sync::Arc;
 /// single line has to open.
 pub const PIECE: usize = 64 << 10;
 
+/// The header in which a gateway tells what it trusts who calls: the id of the caller's key,
+/// never the key. What clients send under this name is removed.
+pub const OWNER_HEADER: &str = "x-evenkeel-key-id";
+
 /// Whose files and batches these are: the id of the caller's key, never the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Owner(Arc<str>);

@@ -28,7 +28,7 @@ pub use batch::{
     Times, Tokens,
 };
 pub use error::{Limit, StoreError};
-pub use file::{File, FileAbout, FileId, FileQuery, Owner, PIECE, Page};
+pub use file::{File, FileAbout, FileId, FileQuery, OWNER_HEADER, Owner, PIECE, Page};
 pub use port::{
     BatchStore, Fence, FileStore, Limits, Millis, StoreFuture, Sweep, Swept, Used, WorkStore,
 };

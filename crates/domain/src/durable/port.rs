@@ -2,8 +2,8 @@
 //! said here in words.
 
 use super::{
-    Answer, Batch, BatchId, File, FileAbout, FileId, FileQuery, Finish, InputError, NewBatch,
-    Owner, Page, StoreError,
+    Answer, Batch, BatchId, BatchStatus, File, FileAbout, FileId, FileQuery, Finish, InputError,
+    NewBatch, Owner, Page, StoreError,
 };
 use std::future::Future;
 use std::pin::Pin;
@@ -36,6 +36,8 @@ pub struct Used {
     pub files: u64,
     /// Batches that have not ended.
     pub open_batches: u64,
+    /// Batches by status, in the order of [`BatchStatus::ALL`].
+    pub batches: [u64; BatchStatus::ALL.len()],
 }
 
 /// The right to execute batches, held by one process at a time.

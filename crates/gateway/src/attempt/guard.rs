@@ -170,6 +170,7 @@ pub(crate) struct RequestGuard {
     log: Option<LogLine>,
     trace: Option<Rc<RequestTrace>>,
     events: Cell<u64>,
+    internal: Cell<bool>,
 }
 
 /// What the access log says of a request, gathered on the way.
@@ -202,6 +203,14 @@ impl RequestGuard {
             log,
             trace,
             events: Cell::new(0),
+            internal: Cell::new(false),
+        }
+    }
+
+    /// It is this process' own.
+    pub(crate) fn is_internal(&self) {
+        if !self.internal.replace(true) {
+            self.pool.counts.internal.fetch_add(1, Relaxed);
         }
     }
 
@@ -234,6 +243,9 @@ impl RequestGuard {
         let took = self.elapsed();
         let counts = &self.pool.counts;
         counts.active.fetch_sub(1, Relaxed);
+        if self.internal.get() {
+            counts.internal.fetch_sub(1, Relaxed);
+        }
         counts.requests[outcome.index()].fetch_add(1, Relaxed);
         counts.total.record(took);
         if self.events.get() > 0 {

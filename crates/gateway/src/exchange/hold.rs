@@ -21,6 +21,10 @@ impl Exchange {
 
     async fn hold(&mut self) -> Result<AttemptGuard, Refusal> {
         let pool = self.entry.service.pool.clone();
+        if !self.asker.waits {
+            let why = describe(&pool);
+            return Err(Refusal::Unavailable { service: pool.name.to_string(), why });
+        }
         let settings = self.entry.service.settings.hold.clone();
         // The second half of the places is for core requests.
         let places = match self.asker.tier {

@@ -50,6 +50,9 @@ pub(crate) struct Asker {
     pub(crate) key: u64,
     /// How important the request is.
     pub(crate) tier: Tier,
+    /// Whether it may wait for a replica. What has time asks again later instead: places on
+    /// hold are for people, and what is told of them should be true of people.
+    pub(crate) waits: bool,
     /// The caller's own deadline, when it gave one: running out of it is not our fault.
     pub(crate) own_deadline: Option<Duration>,
 }
@@ -165,6 +168,9 @@ impl Exchange {
         }
         if failed.diverged {
             return self.diverged(failed);
+        }
+        if self.entry.within {
+            return Some(Give::Answer(Refusal::NotRepeatable(outcome)));
         }
         if !outcome.worth_retrying() {
             return Some(Give::Answer(Refusal::BadRequest(failed.text.clone())));

@@ -4,6 +4,7 @@
 pub(crate) mod head;
 
 use crate::balance::{self, Policy};
+use crate::within::Within;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
 use evenkeel_domain::{Pool, Service};
 use http::request::Parts;
@@ -30,6 +31,8 @@ pub struct Entry {
     pub service: Service,
     /// Its balance policy.
     pub(crate) policy: Box<dyn Policy>,
+    /// Whether this process serves it itself: then it is asked once, and never waited for.
+    pub(crate) within: bool,
 }
 
 /// All routes and services of one configuration. Immutable; replaced as a whole.
@@ -42,6 +45,8 @@ pub struct Table {
     any_model: Option<usize>,
     /// Services that take every path of their protocol when no rule names it.
     fallback: HashMap<Protocol, usize>,
+    /// What this process serves itself; before everything else.
+    within: Option<Within>,
 }
 
 /// Why a table cannot be built.
@@ -58,8 +63,10 @@ pub enum BadTable {
 /// Where a request goes.
 #[derive(Debug, Clone)]
 pub(crate) enum Found {
-    /// To this service; the tier is the route's or the service's.
-    Service(Arc<Entry>, Tier),
+    /// To this service; the tier is the route's, where it has one.
+    Service(Arc<Entry>, Option<Tier>),
+    /// To what this process serves itself.
+    Within(Arc<Entry>),
     /// By its model, which is in the body.
     ByModel,
     /// Nowhere.
@@ -84,7 +91,7 @@ impl Table {
                 })?;
             let explicit = !rules.is_empty();
             table.rules.extend(rules.into_iter().map(|rule| (rule, at)));
-            let entry = Entry { service: Service { settings, pool }, policy };
+            let entry = Entry { service: Service { settings, pool }, policy, within: false };
             table.entries.push(Arc::new(entry));
             table.add_models(at, explicit)?;
         }
@@ -127,6 +134,22 @@ impl Table {
         }
     }
 
+    /// The same table with a service that this process serves itself.
+    #[must_use]
+    pub fn with(mut self, within: Option<Within>) -> Self {
+        self.within = within;
+        self
+    }
+
+    /// Whether a POST of JSON to this path asks a model that is served here, so that it may
+    /// be asked again.
+    #[must_use]
+    pub fn infers(&self, path: &str) -> bool {
+        let Ok(request) = http::Request::post(path).body(()) else { return false };
+        let (head, ()) = request.into_parts();
+        is_inference(path) && matches!(self.find(&head, false), Found::Service(..) | Found::ByModel)
+    }
+
     /// The services, in the order of the configuration.
     #[must_use]
     pub fn entries(&self) -> &[Arc<Entry>] {
@@ -136,11 +159,12 @@ impl Table {
     /// Where a request with this head goes.
     pub(crate) fn find(&self, head: &Parts, grpc: bool) -> Found {
         let path = head.uri.path();
+        if let Some(within) = self.within.as_ref().filter(|within| within.takes(path)) {
+            return Found::Within(within.entry.clone());
+        }
         for (rule, at) in &self.rules {
             if rule.matches(head) {
-                let entry = &self.entries[*at];
-                let tier = rule.tier.unwrap_or(entry.service.settings.tier);
-                return Found::Service(entry.clone(), tier);
+                return Found::Service(self.entries[*at].clone(), rule.tier);
             }
         }
         if grpc {
@@ -150,8 +174,7 @@ impl Table {
             let by_name = kserve_model(path).and_then(|model| self.model(model));
             return match by_name {
                 Some(entry) if entry.service.settings.protocol == Protocol::Kserve => {
-                    let tier = entry.service.settings.tier;
-                    Found::Service(entry, tier)
+                    Found::Service(entry, None)
                 }
                 _ => self.fallback(Protocol::Kserve),
             };
@@ -165,7 +188,7 @@ impl Table {
     fn fallback(&self, protocol: Protocol) -> Found {
         let at = self.fallback.get(&protocol).or_else(|| self.fallback.get(&Protocol::Http));
         match at.map(|at| &self.entries[*at]) {
-            Some(entry) => Found::Service(entry.clone(), entry.service.settings.tier),
+            Some(entry) => Found::Service(entry.clone(), None),
             None => Found::None,
         }
     }
@@ -220,7 +243,7 @@ impl RouteRule {
     }
 }
 
-fn prefix_matches(prefix: &str, path: &str) -> bool {
+pub(crate) fn prefix_matches(prefix: &str, path: &str) -> bool {
     let prefix = prefix.trim_end_matches('/');
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -320,7 +343,11 @@ pub(crate) mod tests {
         let (head, ()) = request.body(()).unwrap().into_parts();
         let grpc = crate::headers::is_grpc(&head.headers);
         match table.find(&head, grpc) {
-            Found::Service(entry, tier) => format!("{} {tier:?}", entry.service.settings.name),
+            Found::Service(entry, tier) => {
+                let tier = tier.unwrap_or(entry.service.settings.tier);
+                format!("{} {tier:?}", entry.service.settings.name)
+            }
+            Found::Within(entry) => format!("within {}", entry.service.settings.name),
             Found::ByModel => "by model".into(),
             Found::None => "none".into(),
         }
@@ -361,6 +388,35 @@ pub(crate) mod tests {
             table.model_names(),
             [("any".to_owned(), "any".to_owned()), ("m".to_owned(), "llm".to_owned())]
         );
+    }
+
+    #[test]
+    fn what_this_process_serves_comes_first_and_is_no_service() {
+        let (dialer, _listener) = evenkeel_wire::within::pair(1);
+        let within = Within::new("files", &["/v1/files"], 9, std::sync::Arc::new(dialer));
+        let all = add(settings("web", Protocol::Http, &[]), &[rule("/")]);
+        let llm = add(settings("llm", Protocol::Openai, &["m"]), &[]);
+        let table = Table::build(vec![llm, all]).unwrap().with(Some(within));
+        for (uri, expected) in [
+            ("/v1/files", "within files"),
+            ("/v1/files/file-1/content?x=1", "within files"),
+            ("/v1/filesystem", "web Core"),
+        ] {
+            assert_eq!(find(&table, uri, &[]), expected, "{uri}");
+        }
+        assert_eq!(table.entries().len(), 2);
+        assert_eq!(table.model_names(), [("m".to_owned(), "llm".to_owned())]);
+    }
+
+    #[test]
+    fn only_questions_to_a_model_are_batched() {
+        let table = Table::build(vec![add(settings("llm", Protocol::Openai, &["m"]), &[])]);
+        let table = table.unwrap();
+        assert!(table.infers("/v1/chat/completions") && table.infers("/v1/embeddings"));
+        for path in ["/v1/files", "/v1/nowhere", "/v2/models/m/infer", "", "no path"] {
+            assert!(!table.infers(path), "{path}");
+        }
+        assert!(!Table::default().infers("/v1/chat/completions"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A snapshot in, text out: tables as wide as there is room for.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
-use evenkeel_admin::view::{Latency, OverrideView, ReplicaView, ServiceView, Snapshot};
+use evenkeel_admin::view::{BatchView, Latency, OverrideView, ReplicaView, ServiceView, Snapshot};
 use std::collections::BTreeMap;
 
 /// The least room for the evidence; with less, other columns go first.
@@ -22,6 +22,9 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
         out.push('\n');
         out.push_str(&table(replica_columns(&replicas, now, before), width));
     }
+    if let Some(batch) = &now.batch {
+        out.push_str(&format!("\n{}\n", batches(batch)));
+    }
     for order in &now.overrides {
         out.push_str(&format!("\n{}", describe(order, now.at_unix_ms)));
     }
@@ -29,6 +32,29 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
         out.push('\n');
     }
     out
+}
+
+/// Batches in one line: what is open and what has ended, then lines and the store.
+fn batches(view: &BatchView) -> String {
+    let mut parts: Vec<String> = ["validating", "in_progress", "finalizing", "cancelling"]
+        .into_iter()
+        .chain(["completed", "failed", "expired", "cancelled"])
+        .filter_map(|status| view.batches.get_key_value(status).filter(|(_, n)| **n > 0))
+        .map(|(status, n)| format!("{n} {}", status.replace('_', " ")))
+        .collect();
+    if parts.is_empty() {
+        parts.push("none".into());
+    }
+    let held = if view.executes_here { "" } else { "  (executed elsewhere)" };
+    format!(
+        "batches  {}  lines {} answered, {} failed, {} under way  store {}/{}{held}",
+        parts.join(", "),
+        view.lines_answered,
+        view.lines_failed,
+        view.lines_under_way,
+        bytes(view.store_bytes),
+        bytes(view.store_limit_bytes),
+    )
 }
 
 fn headline(now: &Snapshot, width: Option<usize>) -> String {

@@ -124,6 +124,9 @@ impl State {
             bytes: content + answers.map(|answer| answer.result.bytes()).sum::<u64>(),
             files: self.files.len() as u64,
             open_batches: self.open().count() as u64,
+            batches: BatchStatus::ALL.map(|status| {
+                self.batches.values().filter(|(batch, _)| batch.status == status).count() as u64
+            }),
         }
     }
 

@@ -41,6 +41,10 @@ pub(super) async fn a_batch_runs_to_its_end(store: &Suite) {
     let batch = store.started(&fence).await;
     let seen = store.look(&batch).await;
     assert_eq!((seen.status, seen.model.as_deref()), (BatchStatus::InProgress, Some("m")));
+    let used = store.used().await.expect("counted");
+    for (status, count) in BatchStatus::ALL.into_iter().zip(used.batches) {
+        assert_eq!(count, u64::from(status == BatchStatus::InProgress), "{status:?}");
+    }
     assert_eq!((seen.counts.total, seen.times.in_progress), (3, Some(NOW + 1)));
     let lost = LineResult::Error { code: "lost".into(), message: "It was lost.".into() };
     let none = Tokens::default();

@@ -190,7 +190,7 @@ impl Case {
         let table = Table::build(vec![(settings, pool.clone(), Vec::new())]).unwrap();
         let entry = table.entries()[0].clone();
         let request = Rc::new(RequestGuard::enter(pool.clone(), clock::now(), None, None));
-        let asker = Asker { source: 0, key: 0, tier: Tier::Core, own_deadline: None };
+        let asker = Asker { source: 0, key: 0, tier: Tier::Core, waits: true, own_deadline: None };
         let template = Rc::new(self.template());
         let exchange = Exchange::new(worker, entry, template, request, asker);
         let heard = match exchange.run().await {
