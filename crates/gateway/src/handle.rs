@@ -13,7 +13,7 @@ use crate::route::{self, Entry, Found, Table};
 use crate::template::{Template, TemplateBody, Watch};
 use crate::trace::RequestTrace;
 use crate::worker::Worker;
-use crate::{cors, models, upgrade};
+use crate::{cors, models, quorum, upgrade};
 use bytes::Bytes;
 use evenkeel_domain::clock;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier, UpstreamStream};
@@ -134,14 +134,14 @@ struct Call<'a> {
 }
 
 /// A request that has found its service.
-struct Routed {
-    entry: Arc<Entry>,
-    tier: Tier,
-    model: ModelAt,
-    stateful: bool,
+pub(crate) struct Routed {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) tier: Tier,
+    pub(crate) model: ModelAt,
+    pub(crate) stateful: bool,
     /// A stream is asked for.
-    stream: bool,
-    key: u64,
+    pub(crate) stream: bool,
+    pub(crate) key: u64,
 }
 
 impl Routed {
@@ -195,10 +195,11 @@ impl Call<'_> {
 
     async fn exchange(
         &mut self,
-        routed: Routed,
+        mut routed: Routed,
         head: Parts,
-        body: ReadBody,
+        mut body: ReadBody,
     ) -> Result<Response<OutBody>, Refusal> {
+        let vote = quorum::prepare(&mut routed, &head, &mut body)?;
         let settings = &routed.entry.service.settings;
         if body.bytes.len() as u64 > settings.max_body {
             return Err(Refusal::TooLarge(settings.max_body));
@@ -225,8 +226,11 @@ impl Call<'_> {
         let asker =
             Asker { source: self.client.source, key: routed.key, tier: routed.tier, own_deadline };
         let worker = self.worker.clone();
-        let exchange = Exchange::new(worker, routed.entry, template, guard.clone(), asker);
-        match exchange.run().await {
+        let given = match vote {
+            None => Exchange::new(worker, routed.entry, template, guard.clone(), asker).run().await,
+            Some(vote) => vote.run(worker, routed.entry, template, guard.clone(), asker).await,
+        };
+        match given {
             Ok(Given::Committed(response)) => Ok(response),
             Ok(Given::PassedOn(response, outcome)) => {
                 guard.answered(response.status());
@@ -313,7 +317,11 @@ impl Call<'_> {
     /// Whether a unary answer is fetched from the replica as a stream.
     fn is_fetched_as_stream(&self, routed: &Routed, path: &str) -> bool {
         let settings = &routed.entry.service.settings.resume;
-        if routed.stream || !settings.enabled || !Api::of(path).is_some_and(Api::has_choices) {
+        if routed.stream
+            || quorum::is_asked(&routed.entry)
+            || !settings.enabled
+            || !Api::of(path).is_some_and(Api::has_choices)
+        {
             return false;
         }
         match settings.upstream_stream {
@@ -340,7 +348,7 @@ impl Call<'_> {
 }
 
 /// Where a model's name stands in a body, and its alias.
-type ModelAt = Option<(Range<usize>, Option<String>)>;
+pub(crate) type ModelAt = Option<(Range<usize>, Option<String>)>;
 
 /// A unary request's body as one for a stream.
 fn as_stream(body: Bytes, model: ModelAt) -> (Bytes, ModelAt) {

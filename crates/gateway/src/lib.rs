@@ -22,6 +22,8 @@ mod handle;
 mod headers;
 mod listen;
 mod models;
+mod quorum;
+mod render;
 mod resume;
 pub mod route;
 pub mod settings;

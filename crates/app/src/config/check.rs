@@ -1,5 +1,6 @@
 //! Contradictions that the file's shape cannot express. All are found, not only the first.
 
+use super::answers;
 use super::file::{Config, ReplicaConfig, ServiceConfig, TlsConfig};
 use super::located::Problem;
 use super::replicas;
@@ -131,6 +132,9 @@ fn check_service(key: &str, service: &ServiceConfig, problems: &mut Problems) {
         problems.add(format!("{key}.probe.kind"), text);
     }
     check_numbers(key, service, problems);
+    for (suffix, text) in answers::problems(service) {
+        problems.add(format!("{key}.{suffix}"), text);
+    }
     for (at, route) in service.route.iter().enumerate() {
         if !route.path.is_empty() && !route.path.starts_with('/') {
             problems.add(format!("{key}.route[{at}].path"), "a path begins with `/`");

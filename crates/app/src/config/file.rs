@@ -1,5 +1,6 @@
 //! The shape of `evenkeel.toml`.
 
+use evenkeel_domain::answers::{Answers, Golden, Quorum};
 use evenkeel_domain::settings::{
     BalanceOptions, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Resume, Retry,
     ServiceSettings, Tier,
@@ -224,6 +225,11 @@ pub(crate) struct ServiceConfig {
     /// Ejection by statistics.
     #[serde(default)]
     pub(crate) ejection: Ejection,
+    /// Several replicas must agree on an answer.
+    pub(crate) quorum: Option<Quorum>,
+    /// Questions whose answers are known, asked of each replica.
+    #[serde(default)]
+    pub(crate) golden: Vec<Golden>,
     /// Largest request body in bytes; beyond it 413.
     #[serde(default = "default_max_body")]
     pub(crate) max_body: u64,
@@ -338,9 +344,14 @@ impl ServiceConfig {
             resume: self.resume.clone(),
             probe: self.probe.clone(),
             ejection: self.ejection.clone(),
+            answers: self.answers(),
             max_body: self.max_body,
             max_replay: self.max_replay,
         }
+    }
+
+    fn answers(&self) -> Answers {
+        Answers { quorum: self.quorum.clone(), golden: self.golden.clone() }
     }
 
     /// The routes that the gateway is given.

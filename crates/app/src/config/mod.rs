@@ -6,6 +6,7 @@
 //!                 └─► keeper: listeners, instances
 //! ```
 
+mod answers;
 mod check;
 mod file;
 mod located;

@@ -2,6 +2,7 @@
 
 pub(crate) mod read;
 pub(crate) mod relay;
+pub(crate) mod whole;
 
 use crate::resume::carry::Carried;
 use bytes::Bytes;

@@ -22,6 +22,7 @@ use crate::attempt::guard::RequestGuard;
 use crate::attempt::{End, Failed, Opened};
 use crate::body::OutBody;
 use crate::error::Refusal;
+use crate::quorum::panel::Panel;
 use crate::resume::carry::Carried;
 use crate::resume::unary;
 use crate::route::Entry;
@@ -42,6 +43,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// What a request is known by, besides what is sent.
+#[derive(Clone)]
 pub(crate) struct Asker {
     /// Hash of the client's address.
     pub(crate) source: u64,
@@ -71,6 +73,8 @@ pub(crate) struct Exchange {
     permit: Option<RetryPermit>,
     /// The answer to go on with, once it has broken.
     onward: Option<Onward>,
+    /// One voice of several: no two ask the same replica.
+    panel: Option<Rc<Panel>>,
 }
 
 impl Exchange {
@@ -95,7 +99,14 @@ impl Exchange {
             held_for: Duration::ZERO,
             permit: None,
             onward: None,
+            panel: None,
         }
+    }
+
+    /// The same as one voice of a panel.
+    pub(crate) fn on_panel(mut self, panel: Rc<Panel>) -> Self {
+        self.panel = Some(panel);
+        self
     }
 
     /// Runs the request until an answer may go to the client.
