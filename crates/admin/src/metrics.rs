@@ -274,6 +274,14 @@ impl Reading {
                 })
             })?;
         }
+        for (name, help, read) in answers::GAUGES {
+            to.gauges(name, help, &mut |to| {
+                self.pools.iter().try_for_each(|pool| {
+                    let value = read(&pool.counts.answers) as f64;
+                    gauge(to, &[("service", &*pool.name)], value)
+                })
+            })?;
+        }
         for (name, help, read) in SERVICE_GAUGES {
             to.gauges(name, help, &mut |to| {
                 self.pools.iter().try_for_each(|pool| {

@@ -13,7 +13,7 @@ use crate::route::{self, Entry, Found, Table};
 use crate::template::{Template, TemplateBody, Watch};
 use crate::trace::RequestTrace;
 use crate::worker::Worker;
-use crate::{cors, models, quorum, upgrade};
+use crate::{answers, cors, fallback, models, quorum, upgrade};
 use bytes::Bytes;
 use evenkeel_domain::clock;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier, UpstreamStream};
@@ -87,7 +87,7 @@ pub(crate) async fn handle(
 
 async fn answer(
     worker: &Rc<Worker>,
-    client: &ClientInfo,
+    client: &Rc<ClientInfo>,
     request: Request<Incoming>,
     started: Instant,
     id: &HeaderValue,
@@ -121,16 +121,16 @@ async fn answer(
 }
 
 /// One request on its way to its service.
-struct Call<'a> {
-    worker: &'a Rc<Worker>,
-    client: &'a ClientInfo,
-    started: Instant,
-    id: &'a HeaderValue,
-    trace: Option<&'a Rc<RequestTrace>>,
-    grpc: bool,
-    shape: Shape,
+pub(crate) struct Call<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) client: &'a Rc<ClientInfo>,
+    pub(crate) started: Instant,
+    pub(crate) id: &'a HeaderValue,
+    pub(crate) trace: Option<&'a Rc<RequestTrace>>,
+    pub(crate) grpc: bool,
+    pub(crate) shape: Shape,
     /// Until it is the service's to write.
-    log: Option<LogLine>,
+    pub(crate) log: Option<LogLine>,
 }
 
 /// A request that has found its service.
@@ -179,7 +179,10 @@ impl Call<'_> {
         let limits = self.limits(&found);
         let body = read::read(self.worker, body, limits).await?;
         let routed = route_body(&table, found, &head, &body)?;
-        self.exchange(routed, head, body).await
+        if answers::concern(&routed, &body) {
+            return Box::pin(answers::answer(self, routed, head, body)).await;
+        }
+        self.exchange(routed, head, body, None).await
     }
 
     fn limits(&self, found: &Found) -> BodyLimits {
@@ -193,11 +196,13 @@ impl Call<'_> {
         BodyLimits { max_body, max_replay, idle, patience: self.grpc.then_some(GRPC_PATIENCE) }
     }
 
-    async fn exchange(
+    /// Has one service answer; `part`: of a request that is counted elsewhere.
+    pub(crate) async fn exchange(
         &mut self,
         mut routed: Routed,
         head: Parts,
         mut body: ReadBody,
+        part: Option<Rc<RequestGuard>>,
     ) -> Result<Response<OutBody>, Refusal> {
         let vote = quorum::prepare(&mut routed, &head, &mut body)?;
         let settings = &routed.entry.service.settings;
@@ -209,9 +214,10 @@ impl Call<'_> {
         if body.rest.is_some() {
             pool.counts.unreplayable.fetch_add(1, Relaxed);
         }
-        let log = self.log.take();
-        let guard =
-            Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()));
+        let guard = part.unwrap_or_else(|| {
+            let log = self.log.take();
+            Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()))
+        });
         if let (Some(trace), Some((at, _))) = (self.trace, &routed.model) {
             trace.model(body.bytes.get(at.clone()).unwrap_or_default());
         }
@@ -231,8 +237,12 @@ impl Call<'_> {
             Some(vote) => vote.run(worker, routed.entry, template, guard.clone(), asker).await,
         };
         match given {
-            Ok(Given::Committed(response)) => Ok(response),
-            Ok(Given::PassedOn(response, outcome)) => {
+            Ok(Given::Committed(mut response)) => {
+                fallback::annotate(response.headers_mut(), &guard);
+                Ok(response)
+            }
+            Ok(Given::PassedOn(mut response, outcome)) => {
+                fallback::annotate(response.headers_mut(), &guard);
                 guard.answered(response.status());
                 guard.settle(outcome);
                 Ok(response)

@@ -44,6 +44,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     if config.service.is_empty() {
         problems.add("service", "no service is configured; add a [[service]] with a replica");
     }
+    for (key, text) in answers::across(config) {
+        problems.add(key, text);
+    }
     if problems.0.is_empty() {
         build_table(config, &mut problems);
     }

@@ -163,6 +163,7 @@ pub(crate) struct RequestGuard {
     started: Instant,
     ended: Cell<Option<Outcome>>,
     attempts: Cell<u32>,
+    reason: Cell<Option<&'static str>>,
     /// A part of another request, which is counted in its place.
     aside: Option<Aside>,
     status: Cell<u16>,
@@ -205,6 +206,7 @@ impl RequestGuard {
             started,
             ended: Cell::new(None),
             attempts: Cell::new(0),
+            reason: Cell::new(None),
             aside: None,
             status: Cell::new(0),
             log,
@@ -220,12 +222,44 @@ impl RequestGuard {
             started: of.started,
             ended: Cell::new(None),
             attempts: Cell::new(0),
+            reason: Cell::new(None),
             aside: Some(Aside { of: of.clone(), answerer: RefCell::default() }),
             status: Cell::new(0),
             log: None,
             trace: None,
             events: Cell::new(0),
         }
+    }
+
+    /// Attempts made for it, those of its parts included.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.get()
+    }
+
+    /// So many were made for it elsewhere.
+    pub(crate) fn attempts_made(&self, more: u32) {
+        self.attempts.set(self.attempts.get() + more);
+        if let Some(line) = &self.log {
+            line.attempts.set(line.attempts.get() + more);
+        }
+    }
+
+    /// Why more than one attempt was made: the last reason.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        self.reason.get()
+    }
+
+    /// One more attempt is made for this reason.
+    pub(crate) fn because(&self, reason: &'static str) {
+        self.reason.set(Some(reason));
+        if let Some(aside) = &self.aside {
+            aside.of.because(reason);
+        }
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn ended(&self) -> Option<Outcome> {
+        self.ended.get()
     }
 
     /// This replica's answer was committed.

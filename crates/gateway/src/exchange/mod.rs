@@ -153,6 +153,7 @@ impl Exchange {
                 "attempt failed"
             );
             self.permit = None;
+            self.request.because(failed.outcome.label());
             if let Some(end) = self.judge(&failed) {
                 return match end {
                     Give::Refusal(refusal) => Err(refusal),

@@ -123,6 +123,7 @@ impl Vote {
         request: Rc<RequestGuard>,
         asker: Asker,
     ) -> Result<Given, Refusal> {
+        request.because("quorum");
         let panel = Rc::new(Panel::gather(&entry, &self.quorum, template.deadline).await?);
         let asked = (self.quorum.of as usize).min(panel.size);
         let voices: FuturesUnordered<Voice> = (0..asked)
