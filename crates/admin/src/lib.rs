@@ -10,6 +10,7 @@
 //! need it: when it is dead, serving goes on. What it is given (`Source`, `Control`) are
 //! ports, so it imports none of the parts it shows.
 
+mod answers;
 mod api;
 mod binary;
 pub mod client;

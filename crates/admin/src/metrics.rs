@@ -3,6 +3,7 @@
 //! One collector writes family after family; nothing is counted here. Names follow
 //! Prometheus' conventions: base units, `_total` on counters, one meaning a label.
 
+use crate::answers;
 use crate::ports::{AdminState, Source};
 use crate::process;
 use crate::view::{BatchView, GatewayView};
@@ -269,6 +270,21 @@ impl Reading {
                 self.pools
                     .iter()
                     .try_for_each(|pool| count(to, &[("service", &*pool.name)], read(&pool.counts)))
+            })?;
+        }
+        for (name, help, read) in answers::COUNTERS {
+            to.counters(name, help, &mut |to| {
+                self.pools.iter().try_for_each(|pool| {
+                    count(to, &[("service", &*pool.name)], read(&pool.counts.answers))
+                })
+            })?;
+        }
+        for (name, help, read) in answers::GAUGES {
+            to.gauges(name, help, &mut |to| {
+                self.pools.iter().try_for_each(|pool| {
+                    let value = read(&pool.counts.answers) as f64;
+                    gauge(to, &[("service", &*pool.name)], value)
+                })
             })?;
         }
         for (name, help, read) in SERVICE_GAUGES {

@@ -1,5 +1,6 @@
 //! From atomics to the snapshot.
 
+use crate::answers;
 use crate::ports::{AdminState, Source};
 use crate::view::{
     GatewayView, Latency, ProcessView, Readiness, ReplicaView, ServiceView, Snapshot,
@@ -106,6 +107,7 @@ fn service(
         unreplayable: counts.unreplayable.load(Relaxed),
         panics: counts.panics.load(Relaxed),
         quarantined: counts.quarantined.load(Relaxed),
+        answers: answers::view(&counts.answers),
         events: counts.events.load(Relaxed),
         requests_per_second: recent.ended as f64 / at.span,
         errors_per_second: recent.errors as f64 / at.span,

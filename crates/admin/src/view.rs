@@ -150,6 +150,10 @@ pub struct ServiceView {
     pub panics: u64,
     /// Requests whose hash is quarantined.
     pub quarantined: u64,
+    /// What was done about answers beside retrying (quorum, cache, fallback), as far as it
+    /// happened.
+    #[serde(default)]
+    pub answers: BTreeMap<String, u64>,
     /// Server-sent events (tokens) relayed.
     pub events: u64,
     /// Requests that ended, a second.

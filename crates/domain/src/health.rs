@@ -161,6 +161,15 @@ pub enum SignalKind {
     ProbeOk(Duration),
     /// A probe failed.
     ProbeFailed(ProbeFailure),
+    /// Its answer deviated from what enough other replicas agreed on.
+    Deviated(Arc<str>),
+    /// It was asked a question whose answer is known, and answered so.
+    Golden {
+        /// Whether that was right.
+        right: bool,
+        /// What was expected and what came.
+        text: Arc<str>,
+    },
     /// Its process was started (by our supervisor).
     Started,
     /// Its process ended (our supervisor saw it).

@@ -15,6 +15,7 @@
 //! request path never waits for whoever watches it.
 
 pub mod ability;
+pub mod answers;
 pub mod clock;
 pub mod durable;
 pub mod endpoint;

@@ -84,6 +84,8 @@ pub struct Counts {
     pub rescues: AtomicU64,
     /// Second attempts made because the first token was late.
     pub hedges: AtomicU64,
+    /// What was done about its answers.
+    pub answers: crate::answers::AnswerCounts,
     /// Time from sending a request for a stream to its first token.
     pub first_token: Histogram,
     /// Gap between two tokens of a stream, as replicas send them; one in a few is counted.

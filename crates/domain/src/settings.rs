@@ -318,6 +318,8 @@ pub struct ServiceSettings {
     pub probe: Probe,
     /// Outlier ejection.
     pub ejection: Ejection,
+    /// Quorum, golden questions and the like.
+    pub answers: crate::answers::Answers,
     /// Largest request body, in bytes; beyond it 413.
     pub max_body: u64,
     /// Largest request body that is kept to be sent again, in bytes.

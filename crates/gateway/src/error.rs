@@ -3,8 +3,8 @@
 
 use crate::body::OutBody;
 use bytes::Bytes;
-use evenkeel_domain::Outcome;
 use evenkeel_domain::settings::Protocol;
+use evenkeel_domain::{Outcome, ReplicaFault};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use std::time::Duration;
@@ -79,6 +79,19 @@ pub(crate) enum Refusal {
          part of it was already sent. Send an `Idempotency-Key` to allow it"
     )]
     NotRepeatable(Outcome),
+    /// Too few replicas gave the same answer.
+    #[error(
+        "{answered} replicas of `{service}` answered, and no {agree} of them agree: the answer \
+         would not be certain"
+    )]
+    NoAgreement {
+        /// The service.
+        service: String,
+        /// How many answered.
+        answered: usize,
+        /// How many had to agree.
+        agree: u32,
+    },
     /// It was in flight at three replica deaths.
     #[error(
         "This request was being answered by {0} replicas when they died; it is refused for ten \
@@ -111,6 +124,7 @@ impl Refusal {
             }
             Self::AllFailed { .. } => (S::BAD_GATEWAY, "server_error", "all_attempts_failed", None),
             Self::NotRepeatable(_) => (S::BAD_GATEWAY, "server_error", "replica_failed", None),
+            Self::NoAgreement { .. } => (S::BAD_GATEWAY, "server_error", "no_agreement", None),
             Self::QueryOfDeath(_) => (S::BAD_GATEWAY, "server_error", "query_of_death", None),
         }
     }
@@ -125,6 +139,7 @@ impl Refusal {
         match self {
             Self::Expired(_) => Outcome::Expired,
             Self::Unavailable { .. } => Outcome::Backpressure,
+            Self::NoAgreement { .. } => Outcome::ReplicaFault(ReplicaFault::Garbage),
             Self::AllFailed { last, .. } | Self::NotRepeatable(last) => *last,
             _ => Outcome::ClientFault,
         }

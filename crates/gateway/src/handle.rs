@@ -14,7 +14,7 @@ use crate::route::{self, Entry, Found, Table};
 use crate::template::{Template, TemplateBody, Watch};
 use crate::trace::RequestTrace;
 use crate::worker::Worker;
-use crate::{cors, models, upgrade};
+use crate::{answers, cors, fallback, models, quorum, upgrade};
 use bytes::Bytes;
 use evenkeel_domain::clock;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier, UpstreamStream};
@@ -102,7 +102,7 @@ pub(crate) async fn handle(
 
 async fn answer(
     worker: &Rc<Worker>,
-    client: &ClientInfo,
+    client: &Rc<ClientInfo>,
     request: Request<Incoming>,
     started: Instant,
     id: &HeaderValue,
@@ -137,30 +137,30 @@ async fn answer(
 }
 
 /// One request on its way to its service.
-struct Call<'a> {
-    worker: &'a Rc<Worker>,
-    client: &'a ClientInfo,
-    started: Instant,
-    id: &'a HeaderValue,
+pub(crate) struct Call<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) client: &'a Rc<ClientInfo>,
+    pub(crate) started: Instant,
+    pub(crate) id: &'a HeaderValue,
     /// For whose account it is.
-    owner: HeaderValue,
-    trace: Option<&'a Rc<RequestTrace>>,
-    grpc: bool,
-    shape: Shape,
+    pub(crate) owner: HeaderValue,
+    pub(crate) trace: Option<&'a Rc<RequestTrace>>,
+    pub(crate) grpc: bool,
+    pub(crate) shape: Shape,
     /// Until it is the service's to write.
-    log: Option<LogLine>,
+    pub(crate) log: Option<LogLine>,
 }
 
 /// A request that has found its service.
-struct Routed {
-    entry: Arc<Entry>,
+pub(crate) struct Routed {
+    pub(crate) entry: Arc<Entry>,
     /// What its route says.
-    tier: Option<Tier>,
-    model: ModelAt,
-    stateful: bool,
+    pub(crate) tier: Option<Tier>,
+    pub(crate) model: ModelAt,
+    pub(crate) stateful: bool,
     /// A stream is asked for.
-    stream: bool,
-    key: u64,
+    pub(crate) stream: bool,
+    pub(crate) key: u64,
 }
 
 impl Routed {
@@ -198,7 +198,10 @@ impl Call<'_> {
         let limits = self.limits(&found);
         let body = read::read(self.worker, body, limits).await?;
         let routed = route_body(&table, found, &head, &body)?;
-        self.exchange(routed, head, body).await
+        if answers::concern(&routed, &body) {
+            return Box::pin(answers::answer(self, routed, head, body)).await;
+        }
+        self.exchange(routed, head, body, None).await
     }
 
     fn limits(&self, found: &Found) -> BodyLimits {
@@ -212,12 +215,15 @@ impl Call<'_> {
         BodyLimits { max_body, max_replay, idle, patience: self.grpc.then_some(GRPC_PATIENCE) }
     }
 
-    async fn exchange(
+    /// Has one service answer; `part`: of a request that is counted elsewhere.
+    pub(crate) async fn exchange(
         &mut self,
-        routed: Routed,
+        mut routed: Routed,
         head: Parts,
-        body: ReadBody,
+        mut body: ReadBody,
+        part: Option<Rc<RequestGuard>>,
     ) -> Result<Response<OutBody>, Refusal> {
+        let vote = quorum::prepare(&mut routed, &head, &mut body)?;
         let settings = &routed.entry.service.settings;
         if body.bytes.len() as u64 > settings.max_body {
             return Err(Refusal::TooLarge(settings.max_body));
@@ -227,9 +233,10 @@ impl Call<'_> {
         if body.rest.is_some() {
             pool.counts.unreplayable.fetch_add(1, Relaxed);
         }
-        let log = self.log.take();
-        let guard =
-            Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()));
+        let guard = part.unwrap_or_else(|| {
+            let log = self.log.take();
+            Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()))
+        });
         if self.client.internal {
             guard.is_internal();
         }
@@ -252,10 +259,17 @@ impl Call<'_> {
             own_deadline,
         };
         let worker = self.worker.clone();
-        let exchange = Exchange::new(worker, routed.entry, template, guard.clone(), asker);
-        match exchange.run().await {
-            Ok(Given::Committed(response)) => Ok(response),
-            Ok(Given::PassedOn(response, outcome)) => {
+        let given = match vote {
+            None => Exchange::new(worker, routed.entry, template, guard.clone(), asker).run().await,
+            Some(vote) => vote.run(worker, routed.entry, template, guard.clone(), asker).await,
+        };
+        match given {
+            Ok(Given::Committed(mut response)) => {
+                fallback::annotate(response.headers_mut(), &guard);
+                Ok(response)
+            }
+            Ok(Given::PassedOn(mut response, outcome)) => {
+                fallback::annotate(response.headers_mut(), &guard);
                 guard.answered(response.status());
                 guard.settle(outcome);
                 Ok(response)
@@ -343,7 +357,11 @@ impl Call<'_> {
     /// Whether a unary answer is fetched from the replica as a stream.
     fn is_fetched_as_stream(&self, routed: &Routed, path: &str) -> bool {
         let settings = &routed.entry.service.settings.resume;
-        if routed.stream || !settings.enabled || !Api::of(path).is_some_and(Api::has_choices) {
+        if routed.stream
+            || quorum::is_asked(&routed.entry)
+            || !settings.enabled
+            || !Api::of(path).is_some_and(Api::has_choices)
+        {
             return false;
         }
         match settings.upstream_stream {
@@ -370,7 +388,7 @@ impl Call<'_> {
 }
 
 /// Where a model's name stands in a body, and its alias.
-type ModelAt = Option<(Range<usize>, Option<String>)>;
+pub(crate) type ModelAt = Option<(Range<usize>, Option<String>)>;
 
 /// A unary request's body as one for a stream.
 fn as_stream(body: Bytes, model: ModelAt) -> (Bytes, ModelAt) {

@@ -9,12 +9,16 @@
 //! out as signals, states come back as gates on the replicas.
 
 pub mod access_log;
+mod answers;
 mod attempt;
+mod background;
 pub mod balance;
 mod body;
+mod cache;
 mod cors;
 mod error;
 mod exchange;
+mod fallback;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -23,6 +27,8 @@ mod headers;
 mod listen;
 mod models;
 mod owner;
+mod quorum;
+mod render;
 mod resume;
 pub mod route;
 pub mod settings;

@@ -1,6 +1,7 @@
 //! What all workers share. Everything here is read on the request path and so is atomic;
 //! the one lock (quarantine) is taken only while something is quarantined.
 
+use crate::cache::Caches;
 use crate::route::Table;
 use crate::settings::GatewaySettings;
 use crate::trace::Tracer;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub settings: GatewaySettings,
     /// Memory for bodies.
     pub memory: MemoryBudget,
+    /// Answers that are kept.
+    pub caches: Caches,
     /// Requests that are refused for good.
     pub quarantine: Quarantine,
     /// To the health authority; a full channel drops signals rather than hold up a request.
@@ -58,6 +61,7 @@ impl Shared {
             table: ArcSwap::from_pointee(Table::default()),
             memory: MemoryBudget::new(settings.limits.memory),
             settings,
+            caches: Caches::default(),
             quarantine: Quarantine::default(),
             signals,
             signals_dropped: AtomicU64::new(0),

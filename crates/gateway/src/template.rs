@@ -69,7 +69,7 @@ pub(crate) enum TemplateBody {
     /// Held whole, sent as often as needed. Keeps its share of the memory budget.
     Whole(
         Bytes,
-        #[expect(dead_code, reason = "held for its drop")] Option<crate::shared::Reserved>,
+        #[expect(dead_code, reason = "held for its drop")] Option<Rc<crate::shared::Reserved>>,
     ),
     /// Too large to hold: goes with the first attempt, and only once.
     Once(RefCell<Option<(Bytes, Box<ClientRest>)>>),

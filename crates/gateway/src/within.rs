@@ -90,6 +90,7 @@ fn settings(name: &str, max_body: u64) -> ServiceSettings {
         resume: Resume { enabled: false, ..Resume::default() },
         probe: Default::default(),
         ejection: Default::default(),
+        answers: Default::default(),
         max_body,
         max_replay: HELD.min(max_body),
     }

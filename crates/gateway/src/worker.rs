@@ -1,6 +1,7 @@
 //! One worker: a thread with a single-threaded runtime, its own listeners and its own
 //! connections to replicas. Workers share only atomics.
 
+use crate::background::Background;
 use crate::listen::{self, Listener};
 use crate::shared::Shared;
 use crate::upstream::Pools;
@@ -23,11 +24,17 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pools: Pools,
     pub(crate) rng: RefCell<fastrand::Rng>,
+    pub(crate) background: Rc<Background>,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, pools: Pools::default(), rng: RefCell::new(rng::from_os()) }
+        Self {
+            shared,
+            pools: Pools::default(),
+            rng: RefCell::new(rng::from_os()),
+            background: Rc::default(),
+        }
     }
 }
 
@@ -65,6 +72,8 @@ async fn run(
         // the keeper starts the gateway anew.
         task.await.map_err(io::Error::other)??;
     }
+    // Clients of other workers may wait for what this one has begun.
+    worker.background.idle().await;
     internal.await.map_err(io::Error::other)
 }
 
@@ -78,6 +87,10 @@ async fn sweep(worker: Rc<Worker>) {
             .iter()
             .flat_map(|e| e.service.pool.members().iter().map(|r| r.id.key).collect::<Vec<_>>())
             .collect();
+        worker.shared.caches.retain(|service| {
+            let mut entries = table.entries().iter().map(|e| &e.service.settings);
+            entries.any(|s| s.name == service && s.answers.cache.is_some())
+        });
         worker.pools.sweep(|key| known.contains(&key), clock::now());
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn settings(name: &str, tier: Tier) -> ServiceSettings {
         resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),
+        answers: Default::default(),
         max_body: 1 << 20,
         max_replay: 1 << 20,
     }

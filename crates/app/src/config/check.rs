@@ -1,5 +1,6 @@
 //! Contradictions that the file's shape cannot express. All are found, not only the first.
 
+use super::answers;
 use super::batch;
 use super::file::{Config, ReplicaConfig, ServiceConfig, TlsConfig};
 use super::located::Problem;
@@ -46,6 +47,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     }
     if config.service.is_empty() {
         problems.add("service", "no service is configured; add a [[service]] with a replica");
+    }
+    for (key, text) in answers::across(config) {
+        problems.add(key, text);
     }
     if problems.0.is_empty() {
         build_table(config, &mut problems);
@@ -135,6 +139,9 @@ fn check_service(key: &str, service: &ServiceConfig, problems: &mut Problems) {
         problems.add(format!("{key}.probe.kind"), text);
     }
     check_numbers(key, service, problems);
+    for (suffix, text) in answers::problems(service) {
+        problems.add(format!("{key}.{suffix}"), text);
+    }
     for (at, route) in service.route.iter().enumerate() {
         if !route.path.is_empty() && !route.path.starts_with('/') {
             problems.add(format!("{key}.route[{at}].path"), "a path begins with `/`");

@@ -1,6 +1,8 @@
 //! The shape of `evenkeel.toml`.
 
+use super::answers;
 use evenkeel_batch::BatchSettings;
+use evenkeel_domain::answers::{Answers, Cache, Golden, Quorum};
 use evenkeel_domain::settings::{
     BalanceOptions, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Resume, Retry,
     ServiceSettings, Tier,
@@ -227,6 +229,18 @@ pub(crate) struct ServiceConfig {
     /// Ejection by statistics.
     #[serde(default)]
     pub(crate) ejection: Ejection,
+    /// Several replicas must agree on an answer.
+    pub(crate) quorum: Option<Quorum>,
+    /// Deterministic answers are kept and given again.
+    pub(crate) cache: Option<Cache>,
+    /// Who answers when the service cannot, in this order.
+    #[serde(default)]
+    pub(crate) fallback: Vec<FallbackConfig>,
+    /// The service for requests that are too long for this one's model.
+    pub(crate) larger: Option<String>,
+    /// Questions whose answers are known, asked of each replica.
+    #[serde(default)]
+    pub(crate) golden: Vec<Golden>,
     /// Largest request body in bytes; beyond it 413.
     #[serde(default = "default_max_body")]
     pub(crate) max_body: u64,
@@ -252,6 +266,24 @@ fn default_max_body() -> u64 {
 
 fn default_max_replay() -> u64 {
     32 << 20
+}
+
+/// Who answers in a service's place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum FallbackConfig {
+    /// `service:NAME` or `cache`.
+    Named(String),
+    /// A text.
+    Fixed {
+        /// The text.
+        fixed: String,
+    },
+    /// A text from a file.
+    File {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// Requests that lead to a service.
@@ -341,8 +373,24 @@ impl ServiceConfig {
             resume: self.resume.clone(),
             probe: self.probe.clone(),
             ejection: self.ejection.clone(),
+            answers: self.answers(),
             max_body: self.max_body,
             max_replay: self.max_replay,
+        }
+    }
+
+    fn answers(&self) -> Answers {
+        Answers {
+            // What cannot be read was refused when the file was checked.
+            fallback: self
+                .fallback
+                .iter()
+                .filter_map(|step| answers::fallback(step).ok())
+                .collect(),
+            larger: self.larger.clone(),
+            quorum: self.quorum.clone(),
+            golden: self.golden.clone(),
+            cache: self.cache.clone(),
         }
     }
 

@@ -6,6 +6,7 @@
 //!                 └─► keeper: listeners, instances
 //! ```
 
+mod answers;
 mod batch;
 mod check;
 mod file;

@@ -4,6 +4,7 @@
 //! it. Nothing sleeps for a state that can be asked for: see [`support::until`].
 
 mod access_log;
+mod answers;
 mod batch;
 mod clients;
 mod counts;

@@ -7,7 +7,7 @@ use crate::trace::{AttemptTrace, RequestTrace};
 use crate::worker::Worker;
 use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
 use http::StatusCode;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -165,12 +165,23 @@ impl Drop for AttemptGuard {
 pub(crate) struct RequestGuard {
     pool: Arc<Pool>,
     started: Instant,
-    settled: Cell<bool>,
+    ended: Cell<Option<Outcome>>,
+    attempts: Cell<u32>,
+    reason: Cell<Option<&'static str>>,
+    /// A part of another request, which is counted in its place.
+    aside: Option<Aside>,
     status: Cell<u16>,
     log: Option<LogLine>,
     trace: Option<Rc<RequestTrace>>,
     events: Cell<u64>,
     internal: Cell<bool>,
+}
+
+/// What a part of a request knows beside the counts, which are its whole's.
+struct Aside {
+    of: Rc<RequestGuard>,
+    /// Who gave the answer.
+    answerer: RefCell<Option<Arc<Replica>>>,
 }
 
 /// What the access log says of a request, gathered on the way.
@@ -198,7 +209,10 @@ impl RequestGuard {
         Self {
             pool,
             started,
-            settled: Cell::new(false),
+            ended: Cell::new(None),
+            attempts: Cell::new(0),
+            reason: Cell::new(None),
+            aside: None,
             status: Cell::new(0),
             log,
             trace,
@@ -214,9 +228,72 @@ impl RequestGuard {
         }
     }
 
+    /// A part of `of`: asks for it, and is counted as it.
+    pub(crate) fn part_of(of: &Rc<Self>) -> Self {
+        Self {
+            pool: of.pool.clone(),
+            started: of.started,
+            ended: Cell::new(None),
+            attempts: Cell::new(0),
+            reason: Cell::new(None),
+            aside: Some(Aside { of: of.clone(), answerer: RefCell::default() }),
+            status: Cell::new(0),
+            log: None,
+            trace: None,
+            events: Cell::new(0),
+            internal: Cell::new(of.internal.get()),
+        }
+    }
+
+    /// Attempts made for it, those of its parts included.
+    pub(crate) fn attempts(&self) -> u32 {
+        self.attempts.get()
+    }
+
+    /// So many were made for it elsewhere.
+    pub(crate) fn attempts_made(&self, more: u32) {
+        self.attempts.set(self.attempts.get() + more);
+        if let Some(line) = &self.log {
+            line.attempts.set(line.attempts.get() + more);
+        }
+    }
+
+    /// Why more than one attempt was made: the last reason.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        self.reason.get()
+    }
+
+    /// One more attempt is made for this reason.
+    pub(crate) fn because(&self, reason: &'static str) {
+        self.reason.set(Some(reason));
+        if let Some(aside) = &self.aside {
+            aside.of.because(reason);
+        }
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn ended(&self) -> Option<Outcome> {
+        self.ended.get()
+    }
+
+    /// This replica's answer was committed.
+    pub(crate) fn answered_by(&self, replica: &Arc<Replica>) {
+        if let Some(aside) = &self.aside {
+            *aside.answerer.borrow_mut() = Some(replica.clone());
+        }
+    }
+
+    /// Who gave the answer of a part, once it was committed.
+    pub(crate) fn answerer(&self) -> Option<Arc<Replica>> {
+        self.aside.as_ref()?.answerer.borrow().clone()
+    }
+
     /// The head of the client's answer is known.
     pub(crate) fn answered(&self, status: StatusCode) {
         self.status.set(status.as_u16());
+        if self.aside.is_some() {
+            return;
+        }
         self.pool.counts.first_byte.record(self.elapsed());
     }
 
@@ -226,8 +303,12 @@ impl RequestGuard {
     }
 
     pub(crate) fn attempt_made(&self) {
+        self.attempts.set(self.attempts.get() + 1);
         if let Some(line) = &self.log {
             line.attempts.set(line.attempts.get() + 1);
+        }
+        if let Some(aside) = &self.aside {
+            aside.of.attempt_made();
         }
     }
 
@@ -237,11 +318,18 @@ impl RequestGuard {
 
     /// The request ended so.
     pub(crate) fn settle(&self, outcome: Outcome) {
-        if self.settled.replace(true) {
+        if self.ended.get().is_some() {
+            return;
+        }
+        self.ended.set(Some(outcome));
+        let counts = &self.pool.counts;
+        if self.aside.is_some() {
+            if self.events.get() > 0 {
+                counts.events.fetch_add(self.events.get(), Relaxed);
+            }
             return;
         }
         let took = self.elapsed();
-        let counts = &self.pool.counts;
         counts.active.fetch_sub(1, Relaxed);
         if self.internal.get() {
             counts.internal.fetch_sub(1, Relaxed);

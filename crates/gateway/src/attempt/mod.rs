@@ -329,6 +329,7 @@ fn finish(
     body: OutBody,
     good: Outcome,
 ) -> End {
+    request.answered_by(guard.replica());
     guard.settle(good);
     request.answered(head.status);
     request.settle(good);
@@ -347,6 +348,7 @@ fn commit_relayed(
     if first.is_empty() && (template.head_only || answer.body.is_end_stream()) {
         return finish(guard, request, answer.head, OutBody::Empty, good);
     }
+    request.answered_by(guard.replica());
     request.answered(answer.head.status);
     let sse = headers::is_type(&answer.head.headers, "text/event-stream");
     let relay = Relay::new(first, answer.body, guard, request.clone(), good)

@@ -2,7 +2,10 @@
 
 pub(crate) mod read;
 pub(crate) mod relay;
+pub(crate) mod whole;
 
+use crate::answers::counted::Counted;
+use crate::cache::flight::Reader;
 use crate::resume::carry::Carried;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -24,6 +27,10 @@ pub(crate) enum OutBody {
     Relay(Box<Relay>),
     /// A stream that outlives its replica.
     Carried(Box<Carried>),
+    /// Read by several clients at once.
+    Shared(Box<Reader>),
+    /// Any of these, counted as another request than its own.
+    Counted(Box<Counted>),
 }
 
 impl OutBody {
@@ -48,6 +55,8 @@ impl Body for OutBody {
             }),
             Self::Relay(relay) => relay.poll_frame(cx),
             Self::Carried(carried) => carried.poll_frame(cx),
+            Self::Shared(reader) => reader.poll_frame(cx),
+            Self::Counted(counted) => counted.poll_frame(cx),
         }
     }
 
@@ -59,6 +68,8 @@ impl Body for OutBody {
             }
             Self::Relay(relay) => relay.is_end_stream(),
             Self::Carried(carried) => carried.is_end_stream(),
+            Self::Shared(reader) => reader.is_end_stream(),
+            Self::Counted(counted) => counted.is_end_stream(),
         }
     }
 
@@ -69,7 +80,8 @@ impl Body for OutBody {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
             Self::Relay(relay) => relay.size_hint(),
-            Self::Carried(_) => SizeHint::default(),
+            Self::Counted(counted) => counted.size_hint(),
+            Self::Carried(_) | Self::Shared(_) => SizeHint::default(),
         }
     }
 }

@@ -19,12 +19,12 @@ pub(crate) struct ReadBody {
     /// The rest, when it was too large to hold: then it can be sent only once.
     pub(crate) rest: Option<Box<ClientRest>>,
     /// What `bytes` takes from the memory budget, unless the rest holds it.
-    pub(crate) memory: Option<Reserved>,
+    pub(crate) memory: Option<Rc<Reserved>>,
 }
 
 impl ReadBody {
     fn whole(bytes: Bytes, memory: Option<Reserved>) -> Self {
-        Self { bytes, rest: None, memory }
+        Self { bytes, rest: None, memory: memory.map(Rc::new) }
     }
 
     fn part(held: Held, body: Incoming, allowed: u64, memory: Reserved) -> Self {

@@ -16,6 +16,10 @@ impl Exchange {
         if let Some(attempt) = self.pick(self.now()) {
             return Ok(attempt);
         }
+        if self.panel.is_some() {
+            // The other voices would wait with it.
+            return Err(self.unavailable(self.pool(), "none is left to ask".into()));
+        }
         Box::pin(self.hold()).await
     }
 

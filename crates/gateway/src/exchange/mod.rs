@@ -22,6 +22,7 @@ use crate::attempt::guard::RequestGuard;
 use crate::attempt::{End, Failed, Opened};
 use crate::body::OutBody;
 use crate::error::Refusal;
+use crate::quorum::panel::Panel;
 use crate::resume::carry::Carried;
 use crate::resume::unary;
 use crate::route::Entry;
@@ -43,6 +44,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// What a request is known by, besides what is sent.
+#[derive(Clone)]
 pub(crate) struct Asker {
     /// Hash of the client's address.
     pub(crate) source: u64,
@@ -75,6 +77,8 @@ pub(crate) struct Exchange {
     permit: Option<RetryPermit>,
     /// The answer to go on with, once it has broken.
     onward: Option<Onward>,
+    /// One voice of several: no two ask the same replica.
+    panel: Option<Rc<Panel>>,
 }
 
 impl Exchange {
@@ -99,7 +103,14 @@ impl Exchange {
             held_for: Duration::ZERO,
             permit: None,
             onward: None,
+            panel: None,
         }
+    }
+
+    /// The same as one voice of a panel.
+    pub(crate) fn on_panel(mut self, panel: Rc<Panel>) -> Self {
+        self.panel = Some(panel);
+        self
     }
 
     /// Runs the request until an answer may go to the client.
@@ -146,6 +157,7 @@ impl Exchange {
                 "attempt failed"
             );
             self.permit = None;
+            self.request.because(failed.outcome.label());
             if let Some(end) = self.judge(&failed) {
                 return match end {
                     Give::Refusal(refusal) => Err(refusal),

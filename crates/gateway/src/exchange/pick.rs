@@ -47,6 +47,7 @@ impl Exchange {
             let live = &replica.live;
             live.gate() <= class.gate
                 && self.is_same_revision(replica)
+                && self.is_on_panel(replica)
                 && replica.has_room()
                 && (class.tried || !self.is_tried(replica.id.key))
                 && (class.busy || !live.is_busy(now))
@@ -69,7 +70,15 @@ impl Exchange {
         self.onward.as_ref().is_none_or(|onward| **onward.revision() == *replica.id.revision)
     }
 
+    /// Of several voices each asks another replica.
+    fn is_on_panel(&self, replica: &Replica) -> bool {
+        self.panel.as_ref().is_none_or(|panel| panel.admits(replica))
+    }
+
     fn enter(&self, replica: Arc<Replica>, now: Instant) -> AttemptGuard {
+        if let Some(panel) = &self.panel {
+            panel.takes(replica.id.key);
+        }
         if !self.is_tried(replica.id.key) {
             self.tried.borrow_mut().push(replica.id.key);
         }
@@ -86,6 +95,7 @@ impl Exchange {
             r.live.gate() == Gate::Open
                 && r.has_room()
                 && self.is_same_revision(r)
+                && self.is_on_panel(r)
                 && !r.live.is_busy(now)
                 && !self.is_tried(r.id.key)
         })

@@ -102,6 +102,7 @@ impl Exchange {
             Some(_) => &self.pool().counts.hedges,
             None => &self.pool().counts.raced,
         };
+        self.request.because(if hedged.is_some() { "hedged" } else { "raced" });
         let runners = Runners { running: vec![(replica.clone(), abandon)] };
         // Boxed: rare, and large.
         Box::pin(self.race_several(attempt.as_mut(), runners, watch, reason)).await

@@ -49,6 +49,13 @@ pub(crate) async fn collect(
     Ok(Response::from_parts(head, OutBody::full(body)))
 }
 
+/// The whole answer of a stream that was read to its end; `None` when it says that it failed.
+pub(crate) fn from_events(events: &[u8]) -> Option<Value> {
+    let mut answer = Answer::default();
+    answer.take(events).ok()?;
+    Some(answer.into_json())
+}
+
 /// An answer put together from its events.
 #[derive(Debug, Default)]
 struct Answer {

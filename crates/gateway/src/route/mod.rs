@@ -318,6 +318,7 @@ pub(crate) mod tests {
             resume: Default::default(),
             probe: Probe::default(),
             ejection: Ejection::default(),
+            answers: Default::default(),
             max_body: 1 << 30,
             max_replay: 32 << 20,
         }

@@ -40,7 +40,7 @@ pub(super) struct Change {
 
 impl Record {
     pub(super) fn new(replica: Arc<Replica>, settings: Arc<ServiceSettings>, now: Instant) -> Self {
-        let detectors = detector::build(&settings.ejection, &settings.probe);
+        let detectors = detector::build(&settings);
         Self {
             replica,
             settings,
@@ -64,6 +64,8 @@ impl Record {
         self.joined = old.joined;
         if old.settings.ejection == self.settings.ejection
             && old.settings.probe == self.settings.probe
+            && old.settings.answers.quorum == self.settings.answers.quorum
+            && old.settings.answers.golden == self.settings.answers.golden
         {
             self.detectors = old.detectors;
         }
@@ -73,7 +75,7 @@ impl Record {
         let live = &self.replica.live;
         let before = live.health();
         live.set_incarnation(signal.incarnation);
-        self.detectors = detector::build(&self.settings.ejection, &self.settings.probe);
+        self.detectors = detector::build(&self.settings);
         self.proven = false;
         self.until = None;
         self.ramp_from = None;

@@ -50,6 +50,7 @@ fn record() -> Record {
         resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),
+        answers: Default::default(),
         max_body: 1,
         max_replay: 1,
     };

@@ -5,6 +5,7 @@
 mod broken;
 mod consecutive;
 mod exit;
+mod lying;
 mod probes;
 mod refusal;
 mod silence;
@@ -12,7 +13,7 @@ mod slow;
 mod success_rate;
 
 use evenkeel_domain::Signal;
-use evenkeel_domain::settings::{Ejection, Probe};
+use evenkeel_domain::settings::ServiceSettings;
 use std::time::Instant;
 
 /// What a detector says, from nothing to certainty.
@@ -42,7 +43,8 @@ pub trait Detector: Send + std::fmt::Debug {
 
 /// All detectors for one replica.
 #[must_use]
-pub fn build(ejection: &Ejection, probe: &Probe) -> Vec<Box<dyn Detector>> {
+pub fn build(settings: &ServiceSettings) -> Vec<Box<dyn Detector>> {
+    let ServiceSettings { ejection, probe, answers, .. } = settings;
     vec![
         Box::new(exit::Exit::default()),
         Box::new(refusal::Refusal::default()),
@@ -52,6 +54,7 @@ pub fn build(ejection: &Ejection, probe: &Probe) -> Vec<Box<dyn Detector>> {
         Box::new(slow::Slow::default()),
         Box::new(consecutive::Consecutive::new(ejection)),
         Box::new(success_rate::SuccessRate::new(ejection)),
+        Box::new(lying::Lying::new(answers.quorum.as_ref())),
     ]
 }
 

@@ -3,6 +3,7 @@
 //! A new probe is one file here and one line in [`build`].
 
 mod auto;
+mod golden;
 mod grpc;
 mod http;
 mod inference;

@@ -1,7 +1,7 @@
 //! When to ask: seldom while real traffic proves a replica healthy, often while it is in
 //! doubt, at once when the authority wants a second opinion.
 
-use super::Probe;
+use super::{Probe, golden};
 use crate::authority::{Probing, Target};
 use evenkeel_domain::health::ProbeFailure;
 use evenkeel_domain::{Health, Signal, SignalKind, clock, rng};
@@ -37,7 +37,10 @@ impl Runner {
 impl Probing for Runner {
     fn start(&mut self, target: Target) {
         let key = target.replica.id.key;
-        let task = tokio::spawn(run(target, self.signals.clone()));
+        let signals = self.signals.clone();
+        let task = tokio::spawn(async move {
+            tokio::join!(run(&target, &signals), golden::run(&target, &signals));
+        });
         if let Some(old) = self.tasks.insert(key, task) {
             old.abort();
         }
@@ -58,7 +61,7 @@ impl Drop for Runner {
     }
 }
 
-async fn run(target: Target, signals: mpsc::Sender<Signal>) {
+async fn run(target: &Target, signals: &mpsc::Sender<Signal>) {
     let model = target.settings.models.first().cloned().unwrap_or_default();
     let probe: Arc<dyn Probe> =
         super::build(&target.settings.probe, target.settings.protocol, &model).into();
@@ -67,15 +70,15 @@ async fn run(target: Target, signals: mpsc::Sender<Signal>) {
     loop {
         let asked = timeout(wait, target.now.notified()).await.is_ok();
         let now = clock::now();
-        if asked || !proven_by_traffic(&target, now) {
-            let signal = ask(&target, &*probe).await;
+        if asked || !proven_by_traffic(target, now) {
+            let signal = ask(target, &*probe).await;
             if signals.send(signal).await.is_err() {
                 return;
             }
         }
         sleep(SPACING).await;
-        wait = rng::jittered(interval(&target, clock::now()), JITTER, &mut rng)
-            .saturating_sub(SPACING);
+        wait =
+            rng::jittered(interval(target, clock::now()), JITTER, &mut rng).saturating_sub(SPACING);
     }
 }
 

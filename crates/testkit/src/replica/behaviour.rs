@@ -31,6 +31,13 @@ pub enum Behaviour {
         /// The `retry-after` header, in seconds.
         retry_after: Option<u32>,
     },
+    /// An error with a body of the test's choice.
+    Error {
+        /// Such as 400.
+        status: u16,
+        /// JSON.
+        body: String,
+    },
     /// No answer, ever.
     Hang,
     /// The connection closes in order, without an answer.
@@ -89,6 +96,7 @@ impl Behaviour {
                 plan.headers.extend(retry_after.map(|s| ("retry-after", s.to_string())));
                 plan
             }
+            Self::Error { status, body } => Plan::json(*status, body.clone()),
             Self::Hang => Plan { hang: true, ..Plan::default() },
             Self::Close => Plan { reset: Some(false), ..Plan::default() },
             Self::Reset => Plan { reset: Some(true), ..Plan::default() },
