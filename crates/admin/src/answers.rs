@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(crate) type Counter = (&'static str, &'static str, fn(&AnswerCounts) -> u64);
 
 /// All of them.
-pub(crate) const COUNTERS: [Counter; 10] = [
+pub(crate) const COUNTERS: [Counter; 13] = [
     ("evenkeel_quorum_agreed", "Requests on whose answer enough replicas agreed.", |c| {
         c.agreed.load(Relaxed)
     }),
@@ -37,11 +37,22 @@ pub(crate) const COUNTERS: [Counter; 10] = [
     ("evenkeel_fallback_fixed", "Requests answered with a fixed text.", |c| {
         c.fallback_fixed.load(Relaxed)
     }),
+    ("evenkeel_degrade_refused", "Best-effort requests refused because of the level.", |c| {
+        c.degrade_refused.load(Relaxed)
+    }),
+    ("evenkeel_degrade_cut", "Requests whose answers were cut short because of the level.", |c| {
+        c.degrade_cut.load(Relaxed)
+    }),
+    ("evenkeel_degrade_changes", "Changes of the level.", |c| c.degrade_changes.load(Relaxed)),
 ];
 
 /// What rises and falls.
-pub(crate) const GAUGES: [Counter; 1] =
-    [("evenkeel_cache_bytes", "Bytes in the cache.", |c| c.cache_bytes.load(Relaxed))];
+pub(crate) const GAUGES: [Counter; 2] = [
+    ("evenkeel_cache_bytes", "Bytes in the cache.", |c| c.cache_bytes.load(Relaxed)),
+    ("evenkeel_degrade_level", "Level of degradation; 0 does everything.", |c| {
+        c.degrade_level.load(Relaxed)
+    }),
+];
 
 /// Those that ever rose, by name.
 pub(crate) fn view(counts: &AnswerCounts) -> BTreeMap<String, u64> {

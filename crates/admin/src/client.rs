@@ -1,6 +1,6 @@
 //! The other end: what the command line speaks with.
 
-use crate::view::{ErrorBody, OrderBody, Snapshot, UpgradeBody};
+use crate::view::{DegradeBody, ErrorBody, OrderBody, Snapshot, UpgradeBody};
 use bytes::Bytes;
 use evenkeel_domain::event::Event;
 use evenkeel_domain::replica::Secret;
@@ -170,6 +170,22 @@ impl AdminClient {
     /// See [`ClientError`].
     pub async fn restart_service(&self, service: &str) -> Result<(), ClientError> {
         self.post(&format!("/api/v1/services/{}/restart", segment(service)), &()).await
+    }
+
+    /// Has a service do less (0 to 6), or leaves that to what is measured.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn degrade(
+        &self,
+        service: &str,
+        level: Option<u8>,
+        owner: &str,
+        lasts: Option<Duration>,
+    ) -> Result<(), ClientError> {
+        let lasts = lasts.map(|time| humantime::format_duration(time).to_string());
+        let body = DegradeBody { level, owner: owner.to_owned(), lasts };
+        self.post(&format!("/api/v1/services/{}/degrade", segment(service)), &body).await
     }
 
     /// Has the configuration read again.

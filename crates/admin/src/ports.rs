@@ -162,6 +162,16 @@ pub trait Control: Send + Sync {
     /// Restarts the supervised replicas of a service one after another.
     fn restart_service<'a>(&'a self, service: &'a str) -> ControlFuture<'a>;
 
+    /// Has a service do less (0 to 6), or leaves that to what is measured (`None`). Ends by
+    /// itself after `lasts`.
+    fn degrade<'a>(
+        &'a self,
+        service: &'a str,
+        level: Option<u8>,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a>;
+
     /// Reads the configuration again.
     fn reload(&self) -> ControlFuture<'_>;
 

@@ -267,6 +267,20 @@ pub struct OrderBody {
     pub lasts: Option<String>,
 }
 
+/// Body of an order to do less.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DegradeBody {
+    /// From 0 (do everything) to 6; absent to leave it to what is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<u8>,
+    /// Who orders, for the record; up to 64 printable characters.
+    pub owner: String,
+    /// After what time the order ends by itself, like `"30m"`; absent for never.
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<String>,
+}
+
 /// Body of an upgrade; may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

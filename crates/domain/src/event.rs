@@ -57,6 +57,17 @@ pub enum EventKind {
         /// What was ordered, by whom, until when.
         what: String,
     },
+    /// A service does less, or more again.
+    Degraded {
+        /// The service.
+        service: String,
+        /// Level before.
+        from: u8,
+        /// Level now.
+        to: u8,
+        /// What made it so.
+        why: String,
+    },
     /// The gateway begins to drain.
     Draining,
 }

@@ -63,6 +63,12 @@ pub(crate) enum Refusal {
         /// What stood in the way.
         why: String,
     },
+    /// The service does less for now, and this is not what it still does.
+    #[error(
+        "`{0}` has more to do than it can; requests that can wait are refused for now. Try again \
+         later"
+    )]
+    Degraded(String),
     /// Every attempt failed.
     #[error("All {attempts} attempts on `{service}` failed; the last one: {last}")]
     AllFailed {
@@ -122,6 +128,7 @@ impl Refusal {
             Self::Unavailable { .. } => {
                 (S::SERVICE_UNAVAILABLE, "server_error", "no_replica_available", None)
             }
+            Self::Degraded(_) => (S::SERVICE_UNAVAILABLE, "server_error", "degraded", None),
             Self::AllFailed { .. } => (S::BAD_GATEWAY, "server_error", "all_attempts_failed", None),
             Self::NotRepeatable(_) => (S::BAD_GATEWAY, "server_error", "replica_failed", None),
             Self::NoAgreement { .. } => (S::BAD_GATEWAY, "server_error", "no_agreement", None),
@@ -138,7 +145,7 @@ impl Refusal {
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Expired(_) => Outcome::Expired,
-            Self::Unavailable { .. } => Outcome::Backpressure,
+            Self::Unavailable { .. } | Self::Degraded(_) => Outcome::Backpressure,
             Self::NoAgreement { .. } => Outcome::ReplicaFault(ReplicaFault::Garbage),
             Self::AllFailed { last, .. } | Self::NotRepeatable(last) => *last,
             _ => Outcome::ClientFault,
@@ -155,6 +162,10 @@ impl Refusal {
             Shape::Kserve => json(status, &serde_json::json!({ "error": self.to_string() })),
         };
         let headers = response.headers_mut();
+        if matches!(self, Self::Degraded(_)) {
+            // A level is kept for a while.
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
+        }
         if matches!(self, Self::Unavailable { .. }) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }

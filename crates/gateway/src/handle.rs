@@ -54,7 +54,7 @@ impl ClientInfo {
     }
 
     /// How important its requests are where no route says.
-    fn tier(&self, service: &ServiceSettings) -> Tier {
+    pub(crate) fn tier(&self, service: &ServiceSettings) -> Tier {
         if self.internal { Tier::BestEffort } else { service.tier }
     }
 }
@@ -235,11 +235,12 @@ impl Call<'_> {
         }
         let guard = part.unwrap_or_else(|| {
             let log = self.log.take();
-            Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()))
+            let guard = RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned());
+            if self.client.internal {
+                guard.is_internal();
+            }
+            Rc::new(guard)
         });
-        if self.client.internal {
-            guard.is_internal();
-        }
         if let (Some(trace), Some((at, _))) = (self.trace, &routed.model) {
             trace.model(body.bytes.get(at.clone()).unwrap_or_default());
         }

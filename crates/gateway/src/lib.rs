@@ -16,6 +16,7 @@ pub mod balance;
 mod body;
 mod cache;
 mod cors;
+pub mod degrade;
 mod error;
 mod exchange;
 mod fallback;

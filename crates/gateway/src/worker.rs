@@ -72,9 +72,10 @@ async fn run(
         // the keeper starts the gateway anew.
         task.await.map_err(io::Error::other)??;
     }
+    internal.await.map_err(io::Error::other)?;
     // Clients of other workers may wait for what this one has begun.
     worker.background.idle().await;
-    internal.await.map_err(io::Error::other)
+    Ok(())
 }
 
 async fn sweep(worker: Rc<Worker>) {

@@ -50,6 +50,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/replicas/{name}/isolate", post(orders::isolate))
         .route("/api/v1/replicas/{name}/restart", post(orders::restart))
         .route("/api/v1/services/{name}/restart", post(orders::restart_service))
+        .route("/api/v1/services/{name}/degrade", post(orders::degrade))
         .route("/api/v1/reload", post(orders::reload))
         .route("/api/v1/upgrade", post(orders::upgrade))
         .route("/api/v1/stop", post(orders::stop))

@@ -5,11 +5,12 @@ use super::Api;
 use crate::binary;
 use crate::error::ApiError;
 use crate::ports::{Control, ControlError};
-use crate::view::{Accepted, ErrorBody, OrderBody, UpgradeBody};
+use crate::view::{Accepted, DegradeBody, ErrorBody, OrderBody, UpgradeBody};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
+use evenkeel_domain::answers::LEVEL_MAX;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 use std::future::Future;
@@ -99,6 +100,26 @@ pub(crate) async fn restart(
 pub(crate) async fn restart_service(State(api): State<Api>, Path(name): Path<String>) -> Answer {
     tracing::info!(service = name, "ordered: rolling restart");
     run(api, |control| async move { control.restart_service(&name).await }).await
+}
+
+/// Has a service do less, or leaves that to what is measured.
+#[utoipa::path(post, path = "/api/v1/services/{name}/degrade", tag = "orders",
+    params(("name" = String, Path, description = "The service")),
+    request_body(content = Option<DegradeBody>), responses(Responses))]
+pub(crate) async fn degrade(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer {
+    let body: DegradeBody = read(body)?;
+    if body.level.is_some_and(|level| level > LEVEL_MAX) {
+        let text = format!("there is no level above {LEVEL_MAX}");
+        return Err(ApiError::invalid(text, "0 does everything; leave `level` out for automatic"));
+    }
+    let lasts = body.lasts.as_deref().map(duration).transpose()?;
+    let (level, owner) = (body.level, owner(body.owner)?);
+    tracing::info!(service = name, ?level, owner, ?lasts, "ordered: degrade");
+    run(api, move |control| async move { control.degrade(&name, level, &owner, lasts).await }).await
 }
 
 /// Reads the configuration again. A bad one changes nothing.

@@ -78,6 +78,8 @@ async fn orders_reach_control() {
     client.replica_order(ReplicaOrder::Undrain, "chat/é", "", None).await.unwrap();
     client.replica_order(ReplicaOrder::Restart, "chat-0", "me", None).await.unwrap();
     client.restart_service("chat").await.unwrap();
+    client.degrade("chat", Some(3), "me", half).await.unwrap();
+    client.degrade("chat", None, "me", None).await.unwrap();
     client.reload().await.unwrap();
     client.upgrade(None).await.unwrap();
     client.stop().await.unwrap();
@@ -87,6 +89,8 @@ async fn orders_reach_control() {
         "undrain chat/é",
         "restart chat-0",
         "restart service chat",
+        "degrade chat Some(3) by me for Some(1800s)",
+        "degrade chat None by me for None",
         "reload",
         "upgrade None",
         "stop",
@@ -105,6 +109,7 @@ async fn refused_orders_say_why_and_what_helps() {
         ("/api/v1/replicas/chat-0/drain", "{\"for\":\"soon\"}"),
         ("/api/v1/replicas/chat-0/undrain", "{\"for\":\"1m\"}"),
         ("/api/v1/replicas/chat-0/drain", "nonsense"),
+        ("/api/v1/services/chat/degrade", "{\"level\":7}"),
         ("/api/v1/replicas/chat-0/drain", "{\"owner\":\"\\u001b[2J\"}"),
         ("/api/v1/upgrade", "{\"binary\":\"no/absolute/path\"}"),
     ] {
@@ -204,7 +209,7 @@ async fn the_document_describes_every_path() {
     let document: serde_json::Value = served.json();
     assert_eq!(document, serde_json::to_value(openapi()).unwrap());
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(paths.len(), 15, "{paths:?}");
+    assert_eq!(paths.len(), 16, "{paths:?}");
     for path in paths {
         let known = path.replace("{name}", "chat-0");
         let method = if document["paths"][&path].get("get").is_some() { "GET" } else { "POST" };

@@ -256,6 +256,16 @@ impl Control for Fake {
         self.note(format!("restart service {service}"))
     }
 
+    fn degrade<'a>(
+        &'a self,
+        service: &'a str,
+        level: Option<u8>,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a> {
+        self.note(format!("degrade {service} {level:?} by {owner} for {lasts:?}"))
+    }
+
     fn reload(&self) -> ControlFuture<'_> {
         self.note("reload".into())
     }

@@ -1,6 +1,7 @@
 //! The command line. One file per command.
 
 mod check;
+mod degrade;
 mod demo;
 mod init;
 mod load;
@@ -46,6 +47,8 @@ enum Command {
     Status(Asking<status::Args>),
     /// Drain, isolate or restart a replica
     Replica(Asking<replica::Args>),
+    /// Have a service do less by hand, or leave that to what is measured
+    Degrade(Asking<degrade::Args>),
     /// Show what a supervised replica writes
     Logs(Asking<logs::Args>),
     /// Read the configuration again
@@ -102,6 +105,7 @@ impl Cli {
             Command::Config(command) => check::config(&command),
             Command::Status(asking) => asking.run(async |a, c| status::run(a, &c).await),
             Command::Replica(asking) => asking.run(async |a, c| replica::run(a, &c).await),
+            Command::Degrade(asking) => asking.run(async |a, c| degrade::run(a, &c).await),
             Command::Logs(asking) => asking.run(async |a, c| logs::run(a, &c).await),
             Command::Reload(asking) => asking.run(async |a, c| process::reload(a, &c).await),
             Command::Upgrade(asking) => asking.run(async |a, c| process::upgrade(a, &c).await),

@@ -1,7 +1,7 @@
 //! Contradictions in how a service's answers are made certain, kept and replaced.
 
 use super::file::{Config, FallbackConfig, ServiceConfig};
-use evenkeel_domain::answers::{Compare, Fallback};
+use evenkeel_domain::answers::{Compare, Fallback, LEVEL_MAX};
 
 /// Largest fixed answer, in bytes.
 const FIXED_MAX: usize = 64 << 10;
@@ -42,7 +42,9 @@ pub(super) fn across(config: &Config) -> Vec<(String, String)> {
             _ => None,
         });
         let larger = service.larger.as_deref().map(|l| (format!("service[{at}].larger"), l));
-        for (key, name) in steps.chain(larger) {
+        let cheaper = service.degrade.as_ref().and_then(|d| d.cheaper.as_deref());
+        let cheaper = cheaper.map(|c| (format!("service[{at}].degrade.cheaper"), c));
+        for (key, name) in steps.chain(larger).chain(cheaper) {
             match config.service.iter().find(|s| s.name == name) {
                 _ if name == service.name => {
                     found.push((key, "a service cannot stand in for itself".into()));
@@ -87,6 +89,24 @@ pub(super) fn problems(service: &ServiceConfig) -> Vec<(String, String)> {
         let known = named.is_some_and(|name| http::HeaderName::try_from(name).is_ok());
         if !known && !matches!(&*cache.per, "key" | "all") {
             add("cache.per", "is none of `key`, `all` and `header:NAME`");
+        }
+    }
+    if let Some(degrade) = &service.degrade {
+        let above_zero = |n: f64| n.is_finite() && n > 0.0;
+        if !above_zero(degrade.load) || !above_zero(degrade.burn) {
+            add("degrade.load", "`load` and `burn` must be above zero");
+        }
+        if !above_zero(degrade.relief) || degrade.relief >= 1.0 {
+            add("degrade.relief", "a share of the thresholds, above 0 and below 1");
+        }
+        if degrade.objective.is_some_and(|o| !(0.0..1.0).contains(&o)) {
+            add("degrade.objective", "a share from 0 to below 1, such as 0.999");
+        }
+        if degrade.max_level > LEVEL_MAX {
+            add("degrade.max_level", "the highest level is 6");
+        }
+        if degrade.max_tokens == 0 {
+            add("degrade.max_tokens", "an answer has at least one token");
         }
     }
     for (at, step) in service.fallback.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::answers;
 use evenkeel_batch::BatchSettings;
-use evenkeel_domain::answers::{Answers, Cache, Golden, Quorum};
+use evenkeel_domain::answers::{Answers, Cache, Degrade, Golden, Quorum};
 use evenkeel_domain::settings::{
     BalanceOptions, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Resume, Retry,
     ServiceSettings, Tier,
@@ -238,6 +238,8 @@ pub(crate) struct ServiceConfig {
     pub(crate) fallback: Vec<FallbackConfig>,
     /// The service for requests that are too long for this one's model.
     pub(crate) larger: Option<String>,
+    /// How it does less when not everything can be done.
+    pub(crate) degrade: Option<Degrade>,
     /// Questions whose answers are known, asked of each replica.
     #[serde(default)]
     pub(crate) golden: Vec<Golden>,
@@ -388,6 +390,7 @@ impl ServiceConfig {
                 .filter_map(|step| answers::fallback(step).ok())
                 .collect(),
             larger: self.larger.clone(),
+            degrade: self.degrade.clone(),
             quorum: self.quorum.clone(),
             golden: self.golden.clone(),
             cache: self.cache.clone(),

@@ -64,6 +64,37 @@ fn each_error_names_file_line_key_and_remedy() {
             "e.toml:3:1: trace.otlp: `collector:4318` is no collector's URL; try",
         ),
         (
+            GOOD.replace("models = [\"m\"]", "models = [\"m\"]\nquorum = { of = 4, agree = 2 }"),
+            "service[0].quorum.agree: more than half of `of`",
+        ),
+        (
+            GOOD.replace("models = [\"m\"]", "models = [\"m\"]\nfallback = [\"service:x\"]"),
+            "service[0].fallback[0]: there is no service `x`",
+        ),
+        (
+            GOOD.replace("models = [\"m\"]", "models = [\"m\"]\nfallback = [\"cache\"]"),
+            "service[0].fallback[0]: there is no cache; add [service.cache]",
+        ),
+        (
+            GOOD.replace("models = [\"m\"]", "models = [\"m\"]\nfallback = [{ file = \"/no\" }]"),
+            "service[0].fallback[0]: /no: cannot be read",
+        ),
+        (
+            GOOD.replace(
+                "models = [\"m\"]",
+                "models = [\"m\"]\ncache = { bytes = 1000000, ttl = \"1h\", per = \"me\" }",
+            ),
+            "service[0].cache.per: is none of `key`",
+        ),
+        (
+            GOOD.replace("models = [\"m\"]", "models = [\"m\"]\ndegrade = { relief = 1.5 }"),
+            "service[0].degrade.relief: a share",
+        ),
+        (
+            GOOD.replace("models = [\"m\"]", "models = [\"m\"]\ngolden = [{ expect = 4 }]"),
+            "service[0].golden[0].prompt: give either",
+        ),
+        (
             GOOD.replace("[gateway]", "[trace]\nsample = 2.0\n[gateway]"),
             "e.toml:3:1: trace.sample: a share is from 0 to 1",
         ),

@@ -1,5 +1,6 @@
 //! What operators order through the admin API.
 
+use super::degrade::{self, Orders};
 use super::overrides::{Overrides, RESTART};
 use super::source::GatewayState;
 use crate::link::ToKeeper;
@@ -21,6 +22,7 @@ const READY: Duration = Duration::from_secs(600);
 pub(super) struct GatewayControl {
     state: Arc<GatewayState>,
     overrides: Arc<Overrides>,
+    levels: Arc<Orders>,
     to_keeper: mpsc::Sender<ToKeeper>,
     /// How long a replica may finish its answers before a restart.
     drain: Duration,
@@ -32,10 +34,11 @@ impl GatewayControl {
     pub(super) fn new(
         state: Arc<GatewayState>,
         overrides: Arc<Overrides>,
+        levels: Arc<Orders>,
         to_keeper: mpsc::Sender<ToKeeper>,
         drain: Duration,
     ) -> Self {
-        Self { state, overrides, to_keeper, drain, restarting: Arc::default() }
+        Self { state, overrides, levels, to_keeper, drain, restarting: Arc::default() }
     }
 
     fn replica(&self, name: &str) -> Result<Arc<Replica>, ControlError> {
@@ -230,6 +233,39 @@ impl Control for GatewayControl {
             }
             self.restart_in_turn(all);
             Ok(())
+        })
+    }
+
+    fn degrade<'a>(
+        &'a self,
+        service: &'a str,
+        level: Option<u8>,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a> {
+        Box::pin(async move {
+            let services = self.state.services();
+            let Some((settings, _)) = services.iter().find(|(s, _)| s.name == service) else {
+                return Err(ControlError::not_found(
+                    format!("there is no service `{service}`"),
+                    "`evenkeel status` lists the names",
+                ));
+            };
+            if settings.answers.degrade.is_none() {
+                return Err(ControlError::conflict(
+                    format!("`{service}` has no levels"),
+                    "add [service.degrade] to its configuration",
+                ));
+            }
+            let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+            let until_unix_ms = lasts.map(|d| clock::unix_millis().saturating_add(ms(d)));
+            let order = level.map(|level| degrade::Order {
+                service: service.to_owned(),
+                level,
+                owner: owner.to_owned(),
+                until_unix_ms,
+            });
+            self.levels.set(service, order).map_err(|e| self.unwritten(&e))
         })
     }
 

@@ -10,6 +10,7 @@
 
 mod batch;
 mod control;
+mod degrade;
 mod discover;
 mod export;
 mod main_thread;
@@ -138,7 +139,10 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let workers = start_workers(&shared, sorted.workers, listeners, &config)?;
     let admin_ends = watch::Sender::new(false);
     let drain = config.gateway.drain;
-    let control = GatewayControl::new(state.clone(), overrides.clone(), to_keeper.clone(), drain);
+    let levels = degrade::Orders::load(&state);
+    tokio::spawn(degrade::run(state.clone(), levels.clone()));
+    let control =
+        GatewayControl::new(state.clone(), overrides.clone(), levels, to_keeper.clone(), drain);
     let ends = admin_ends.subscribe();
     let admin = start_admin(&config, sorted.admin, &state, overrides, control.clone(), ends)?;
     to_keeper.send(ToKeeper::Ready).await?;

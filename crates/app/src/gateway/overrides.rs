@@ -3,6 +3,7 @@
 use evenkeel_domain::clock;
 use evenkeel_health::AuthorityHandle;
 use evenkeel_health::operator::Override;
+use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -71,7 +72,7 @@ impl Overrides {
 }
 
 /// Writes the whole file anew: it is there in full, or as it was.
-fn write(file: &Path, all: &[Override]) -> io::Result<()> {
+pub(super) fn write<T: Serialize>(file: &Path, all: &T) -> io::Result<()> {
     let temporary = file.with_extension("json.new");
     if let Some(dir) = file.parent() {
         std::fs::create_dir_all(dir)?;

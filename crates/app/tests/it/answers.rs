@@ -297,3 +297,98 @@ async fn an_answer_tells_what_it_took() {
     assert_eq!(got.header("x-evenkeel-attempts"), Some("2"));
     assert_eq!(got.header("x-evenkeel-reason"), Some("server_error"));
 }
+
+async fn at_level(up: &Up, level: u64) {
+    until("the level is reached", || async {
+        (counted(up, "degrade_level").await == level).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn levels_by_hand_do_less_step_by_step() {
+    let (chat_replica, other) =
+        (Replica::start(Behaviour::Good).await, Replica::start(Behaviour::Good).await);
+    let settings = "fallback = [\"service:small\", { fixed = \"Come back later.\" }]\n\
+                    degrade = { max_tokens = 2 }\ncache = { bytes = 1048576, ttl = \"1h\" }\n\
+                    route = [{ path = \"/\", headers = { x-batch = \"1\" }, tier = \"best_effort\" }]";
+    let up = with_another(settings, &chat_replica, &other).await;
+    let degrade = async |level: &str| {
+        let ran = up.cli(&["degrade", "chat", level]).await;
+        assert_eq!(ran.code, 0, "{ran:?}");
+        at_level(&up, level.parse().unwrap_or(0)).await;
+    };
+    let batch = "x-batch: 1\r\n";
+    assert_eq!(ask(&up.clients, batch, &chat("kept", 4, false)).await.status, 200);
+    degrade("2").await;
+    let got = ask(&up.clients, batch, &chat("hello", 4, false)).await;
+    assert_eq!((got.status, got.code()), (503, "degraded".into()));
+    assert!(got.header("retry-after").is_some());
+    assert_eq!(ask(&up.clients, "", &chat("hello", 4, false)).await.status, 200);
+    degrade("3").await;
+    let got = ask(&up.clients, "", &chat("short", 4, false)).await;
+    let said = got.json()["choices"][0]["message"]["content"].clone();
+    assert_eq!(said, answer::text("short", 2).as_str());
+    assert_eq!(got.header("x-evenkeel-degraded"), Some("3"));
+    degrade("4").await;
+    let got = ask(&up.clients, "", &chat("cheap", 4, false)).await;
+    assert_eq!(got.header("x-evenkeel-reason"), Some("fallback=service:small; after=degraded"));
+    degrade("5").await;
+    let got = ask(&up.clients, "", &chat("short", 4, false)).await;
+    assert_eq!(got.header("x-evenkeel-reason"), Some("fallback=cache; after=degraded"), "{got:?}");
+    degrade("6").await;
+    let got = ask(&up.clients, "", &chat("new", 4, false)).await;
+    assert_eq!(got.json()["model"], "evenkeel-fixed");
+    let shown = up.cli(&["status"]).await;
+    assert!(shown.out.contains("level 6"), "{}", shown.out);
+    // A new process takes the order on.
+    let before = up.gateway_pid().await;
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(before as i32).expect("a process id"),
+        rustix::process::Signal::KILL,
+    )
+    .expect("the gateway is killed");
+    until("another gateway serves", || async {
+        let answer = crate::support::Wire::get(&up.admin, "/api/v1/snapshot").await.ok()?;
+        (answer.json()["gateway"]["pid"] != before).then_some(())
+    })
+    .await;
+    at_level(&up, 6).await;
+    degrade("0").await;
+    let got = ask(&up.clients, "", &chat("new", 4, false)).await;
+    assert_eq!(got.header("x-evenkeel-reason"), None);
+    let ran = up.cli(&["degrade", "small", "1"]).await;
+    assert!(ran.code != 0 && ran.err.contains("[service.degrade]"), "{ran:?}");
+    assert!(up.cli(&["degrade", "chat", "7"]).await.code != 0);
+}
+
+#[tokio::test]
+async fn load_raises_the_level_and_relief_lowers_it() {
+    let replica = Replica::start(Behaviour::Hang).await;
+    let services = format!(
+        "[[service]]\nname = \"chat\"\nmodels = [\"*\"]\ntier = \"best_effort\"\nprobe = {{ kind = \
+         \"tcp\" }}\n[service.degrade]\nload = 0.9\nrise = \"300ms\"\ndwell = \"600ms\"\n\
+         max_level = 1\n[[service.replica]]\nurl = \"{}\"\nmax_in_flight = 2\n",
+        replica.url()
+    );
+    let up = Up::start(&services).await.ready().await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut wire = crate::support::Wire::open(&up.clients).await;
+        wire.send(crate::support::post("/v1/chat/completions", "", &chat("hello", 4, false))).await;
+        clients.push(wire);
+    }
+    at_level(&up, 1).await;
+    drop(clients);
+    at_level(&up, 0).await;
+    let events = crate::support::get(&up.admin, "/api/v1/events?after=0").await.json();
+    let changes: Vec<_> = events
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|e| e["event"] == "degraded")
+        .map(|e| (e["from"].as_u64(), e["to"].as_u64()))
+        .collect();
+    assert_eq!(changes, [(Some(0), Some(1)), (Some(1), Some(0))], "{events}");
+    assert_eq!(counted(&up, "degrade_changes").await, 2);
+}

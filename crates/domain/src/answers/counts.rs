@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-/// Counters; all but `cache_bytes` only rise.
+/// Counters; all but `cache_bytes` and `degrade_level` only rise.
 #[derive(Debug, Default)]
 pub struct AnswerCounts {
     /// Requests on whose answer enough replicas agreed.
@@ -25,6 +25,14 @@ pub struct AnswerCounts {
     pub fallback_cache: AtomicU64,
     /// Requests that were answered with a fixed text.
     pub fallback_fixed: AtomicU64,
+    /// Best-effort requests refused because of the level.
+    pub degrade_refused: AtomicU64,
+    /// Requests whose answers were cut short because of the level.
+    pub degrade_cut: AtomicU64,
+    /// Changes of the level.
+    pub degrade_changes: AtomicU64,
+    /// The level now; 0 does everything.
+    pub degrade_level: AtomicU64,
     /// Bytes kept now.
     pub cache_bytes: AtomicU64,
 }

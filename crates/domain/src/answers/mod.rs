@@ -5,10 +5,12 @@
 
 mod cache;
 mod counts;
+mod degrade;
 mod quorum;
 
 pub use cache::{Cache, STALE_MAX};
 pub use counts::AnswerCounts;
+pub use degrade::{Degrade, LEVEL_MAX, LEVELS};
 pub use quorum::{Compare, Golden, GoldenValue, Quorum, near};
 
 use serde::Serialize;
@@ -27,6 +29,8 @@ pub struct Answers {
     pub fallback: Vec<Fallback>,
     /// The service for requests that are too long for this one's model.
     pub larger: Option<String>,
+    /// How it does less.
+    pub degrade: Option<Degrade>,
 }
 
 /// Who answers in a service's place.
@@ -45,6 +49,9 @@ impl Answers {
     /// Whether a request may be answered by anything but an attempt (or vote) of its own.
     #[must_use]
     pub fn is_roundabout(&self) -> bool {
-        self.cache.is_some() || !self.fallback.is_empty() || self.larger.is_some()
+        self.cache.is_some()
+            || !self.fallback.is_empty()
+            || self.larger.is_some()
+            || self.degrade.is_some()
     }
 }

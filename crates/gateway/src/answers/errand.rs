@@ -20,7 +20,7 @@ use std::time::Instant;
 /// All that is known of a request whose body is held.
 pub(crate) struct Errand {
     pub(super) worker: Rc<Worker>,
-    client: Rc<ClientInfo>,
+    pub(super) client: Rc<ClientInfo>,
     pub(super) started: Instant,
     pub(super) id: HeaderValue,
     owner: HeaderValue,

@@ -9,6 +9,7 @@
 
 pub(crate) mod counted;
 mod errand;
+mod less;
 mod other;
 mod share;
 
@@ -51,8 +52,19 @@ pub(crate) async fn answer(
     let pool = routed.entry.service.pool.clone();
     let log = call.log.take();
     let asked = Asked::new(RequestGuard::enter(pool, call.started, log, call.trace.cloned()));
-    let errand = Rc::new(Errand::new(call, routed, head, body));
-    match errand.answer(asked.guard()).await {
+    if call.client.internal {
+        asked.guard().is_internal();
+    }
+    let mut errand = Errand::new(call, routed, head, body);
+    let level = errand.level();
+    let got = match errand.cut(level) {
+        Ok(()) => Rc::new(errand).answer(level, asked.guard()).await,
+        Err(refusal) => Err(refusal),
+    };
+    match got.map(|mut given| {
+        less::mark(&mut given.response, level);
+        given
+    }) {
         Ok(Given { response, by }) => {
             asked.guard().answered(response.status());
             Ok(response.map(|body| OutBody::Counted(Box::new(Counted::new(body, asked, by)))))
@@ -72,8 +84,13 @@ struct Asking {
 }
 
 impl Errand {
-    async fn answer(self: &Rc<Self>, request: &Rc<RequestGuard>) -> Got {
+    async fn answer(self: &Rc<Self>, level: u64, request: &Rc<RequestGuard>) -> Got {
         let asking = self.asking();
+        if level > 0
+            && let Some(given) = self.instead(level, asking.as_ref(), request).await
+        {
+            return Ok(given);
+        }
         let own = self.own(asking.as_ref(), request).await;
         match self.judge(own).await {
             Own::Good(given) => Ok(given),

@@ -238,10 +238,10 @@ impl RequestGuard {
             reason: Cell::new(None),
             aside: Some(Aside { of: of.clone(), answerer: RefCell::default() }),
             status: Cell::new(0),
+            internal: Cell::new(false),
             log: None,
             trace: None,
             events: Cell::new(0),
-            internal: Cell::new(of.internal.get()),
         }
     }
 

@@ -6,6 +6,7 @@ use super::Exchange;
 use super::retry::RetryPermit;
 use crate::attempt::guard::AttemptGuard;
 use crate::attempt::{End, Failed};
+use crate::degrade::NO_HEDGES;
 use evenkeel_domain::outcome::{Outcome, ReplicaFault};
 use evenkeel_domain::{Gate, Health, Replica, SignalKind};
 use futures_util::StreamExt;
@@ -169,6 +170,9 @@ impl Exchange {
     /// of the service's room free, and a place in the budget that retries share.
     fn may_hedge(&self) -> Option<RetryPermit> {
         let now = self.now();
+        if self.pool().counts.answers.degrade_level.load(Relaxed) >= NO_HEDGES {
+            return None;
+        }
         if !self.template.repeatable || !self.template.can_send() || !self.has_fresh(now) {
             return None;
         }

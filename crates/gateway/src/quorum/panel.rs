@@ -25,9 +25,11 @@ impl Panel {
         entry: &Entry,
         quorum: &Quorum,
         deadline: Instant,
+        waits: bool,
     ) -> Result<Self, Refusal> {
         let pool = &entry.service.pool;
-        let until = (clock::now() + entry.service.settings.hold.time).min(deadline);
+        let until = if waits { deadline } else { clock::now() };
+        let until = (clock::now() + entry.service.settings.hold.time).min(until);
         loop {
             let improved = pool.improved.notified();
             tokio::pin!(improved);

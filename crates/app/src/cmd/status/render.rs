@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_admin::view::{BatchView, Latency, OverrideView, ReplicaView, ServiceView, Snapshot};
+use evenkeel_domain::answers::LEVELS;
 use std::collections::BTreeMap;
 
 /// The least room for the evidence; with less, other columns go first.
@@ -81,6 +82,13 @@ fn headline(now: &Snapshot, width: Option<usize>) -> String {
     out.push('\n');
     if let Some(why) = &g.reload_error {
         out.push_str(&format!("▲ reload refused, the old configuration stays: {}\n", clean(why)));
+    }
+    for service in &now.services {
+        let level = service.answers.get("degrade_level").copied().unwrap_or(0);
+        let what = usize::try_from(level).ok().and_then(|level| LEVELS.get(level));
+        if let Some(what) = what.filter(|_| level > 0) {
+            out.push_str(&format!("▲ {}: level {level}: {what}\n", clean(&service.name)));
+        }
     }
     out.push('\n');
     out
