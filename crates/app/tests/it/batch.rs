@@ -1,7 +1,8 @@
 //! Files and batches through the real binary: what was accepted is answered, whoever dies.
 
 use crate::support::{
-    Answer, Up, Wire, alive, evenkeel, get, post, raw, supervised, until, until_so, until_within,
+    Answer, Up, Wire, alive, ask, chat, evenkeel, get, post, raw, supervised, until, until_so,
+    until_within,
 };
 use evenkeel_testkit::process::{kill9, signal};
 use evenkeel_testkit::{TempDir, tempdir};
@@ -203,6 +204,22 @@ async fn without_the_table_there_are_no_files() {
         (answer.status == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn people_come_before_lines() {
+    // One place in each of two replicas, and lines for sixteen.
+    let services = supervised(2, &["--pace", "10"]) + "max_in_flight = 1\n";
+    let up = Up::start(&format!("{BATCH}{services}")).await.ready().await;
+    let id = order(&up, &lines("p", 60, 8)).await;
+    batch(&up, &id, "lines are answered", |b| answered(b) >= 2).await;
+    for _ in 0..10 {
+        let answer = ask(&up.clients, "", &chat("hello", 4, false)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let snapshot = up.snapshot().await;
+    assert_eq!(snapshot["services"][0]["refused"], 0, "lines are not counted among people");
+    completed(&up, &id, "p", 60).await;
 }
 
 /// One line on standard error, and the exit code of a wrong configuration.

@@ -33,6 +33,8 @@ use worker::{Left, Work};
 
 /// How often a lease that another holds is asked for, as a part of its time.
 const ASK: u32 = 4;
+/// … and at least so often: one who stops gives it back, and need not be waited out.
+const ASK_LEAST: Duration = Duration::from_secs(1);
 /// Pause after something broke that should not be able to.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -199,7 +201,7 @@ async fn acquire(
         tokio::select! {
             biased;
             _ = signals.stop.wait_for(Option::is_some) => return None,
-            () = time::sleep(ttl / ASK) => {}
+            () = time::sleep((ttl / ASK).min(ASK_LEAST)) => {}
         }
     }
 }

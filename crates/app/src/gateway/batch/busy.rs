@@ -1,4 +1,4 @@
-//! Whether people wait for what batches use.
+//! Whether lines have to wait: people do, or nobody could answer.
 
 use crate::gateway::source::GatewayState;
 use evenkeel_domain::{Pool, Replica, clock};
@@ -35,11 +35,13 @@ struct Look {
 }
 
 impl Look {
-    /// Whether anybody waits or was refused, or would have to be.
+    /// Whether anybody waits or was refused, or would have to be. While no replica of any
+    /// service takes traffic, as after a start, lines would only be refused, and pause for it.
     fn at<'a>(&mut self, pools: impl Iterator<Item = &'a Pool>, now: Instant) -> bool {
-        let (mut waits, mut refused) = (false, 0);
+        let (mut waits, mut refused, mut open) = (false, 0, false);
         for pool in pools {
             refused += pool.counts.refused.load(Relaxed);
+            open |= pool.open() > 0;
             waits |= pool.counts.held.load(Relaxed) > 0 || is_full(pool);
         }
         // Services may go with a reload, and their counts with them.
@@ -47,7 +49,7 @@ impl Look {
             self.refused_at = Some(now);
         }
         let lately = |at: Instant| now.saturating_duration_since(at) < AFTER_REFUSAL;
-        waits || self.refused_at.is_some_and(lately)
+        !open || waits || self.refused_at.is_some_and(lately)
     }
 }
 
@@ -63,8 +65,8 @@ fn is_full(pool: &Pool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use evenkeel_domain::Endpoint;
     use evenkeel_domain::replica::{Identity, name_hash};
+    use evenkeel_domain::{Endpoint, Health};
     use evenkeel_wire::TcpDialer;
 
     fn pool(bound: u32) -> (Pool, Arc<Replica>) {
@@ -84,6 +86,7 @@ mod tests {
             model: None,
             supervised: false,
         }));
+        replica.live.set_health(Health::Healthy, false, String::new(), clock::now());
         let pool = Pool::new("a".into());
         pool.set_members(vec![replica.clone()]);
         (pool, replica)
@@ -107,6 +110,17 @@ mod tests {
         assert!(look(&mut seen, &pool, now));
         assert!(look(&mut seen, &pool, now + AFTER_REFUSAL / 2));
         assert!(!look(&mut seen, &pool, now + AFTER_REFUSAL));
+    }
+
+    #[test]
+    fn without_a_replica_nothing_is_sent() {
+        let (pool, replica) = pool(0);
+        let (mut seen, now) = (Look::default(), clock::now());
+        replica.live.set_health(Health::Isolated, true, String::new(), now);
+        assert!(look(&mut seen, &pool, now));
+        replica.live.set_health(Health::Probation, false, String::new(), now);
+        assert!(!look(&mut seen, &pool, now));
+        assert!(Look::default().at(std::iter::empty(), now));
     }
 
     #[test]

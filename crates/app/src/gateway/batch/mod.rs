@@ -134,7 +134,7 @@ async fn run(inside: Inside, store: Arc<Store>) {
     let max = settings.max_bytes;
     let headers = state.shared.settings.limits.headers;
     let parts = Parts::new(store.clone(), execute, settings);
-    let (busy, people) = watch::channel(false);
+    let (busy, people) = watch::channel(true);
     tokio::spawn(busy::watch(state.clone(), busy));
     let runner = Runner::spawn(parts.clone(), holder(), people);
     let api = tokio::spawn(serve::api(listener, parts, headers, end));
