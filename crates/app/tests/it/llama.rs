@@ -2,14 +2,14 @@
 //! an answer. Its models are small and seeded; each token of `tiny-char` is one character,
 //! so a lost or doubled one shows.
 
-use crate::support::{SOON, Up, ask, until};
+use crate::support::{SOON, Up, ask, get, until};
 use evenkeel_testkit::oracle::Seen;
 use evenkeel_testkit::{Oracle, process};
 use serde_json::json;
 use std::path::PathBuf;
 
 /// Long enough to be killed in the middle.
-const TOKENS: u32 = 1500;
+const TOKENS: u32 = 3000;
 
 fn llama() -> PathBuf {
     PathBuf::from(std::env::var_os("EVENKEEL_TEST_LLAMA").expect(
@@ -59,11 +59,22 @@ fn body(stream: bool, tokens: u32) -> String {
     .to_string()
 }
 
+/// Streams that have had their first token.
+async fn first_tokens(up: &Up) -> u64 {
+    let metrics = get(&up.admin, "/metrics").await.text();
+    let line = metrics.lines().find(|l| l.starts_with("evenkeel_first_token_seconds_count"));
+    line.and_then(|l| l.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+}
+
 /// One stream whose replica is killed in the middle.
 async fn killed_in_the_middle(up: &Up, right: String) -> Seen {
+    let before = first_tokens(up).await;
     let oracle = Oracle::new(&up.url()).knowing(move |_, _| right.clone());
     let streaming =
         tokio::spawn(async move { oracle.ask("Tell me of the sea", TOKENS, true).await });
+    // In the middle: its client has the first token.
+    until("the first token is there", || async { (first_tokens(up).await > before).then_some(()) })
+        .await;
     let pid = until("one replica serves", || async {
         let replicas = up.replicas().await;
         let at = replicas.iter().position(|r| r["in_flight"].as_u64() > Some(0))?;
@@ -124,7 +135,7 @@ async fn foreign_llama_server_stops_when_a_unary_client_leaves() {
         let mut free = true;
         for replica in up.replicas().await {
             let address = replica["url"].as_str()?.strip_prefix("http://")?.to_owned();
-            let slots = crate::support::get(&address, "/slots").await;
+            let slots = get(&address, "/slots").await;
             free &= slots.json().as_array()?.iter().all(|s| s["is_processing"] == false);
         }
         free.then_some(())
