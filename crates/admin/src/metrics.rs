@@ -3,6 +3,8 @@
 //! One collector writes family after family; nothing is counted here. Names follow
 //! Prometheus' conventions: base units, `_total` on counters, one meaning a label.
 
+mod load;
+
 use crate::ports::{AdminState, Source};
 use crate::process;
 use crate::view::GatewayView;
@@ -95,6 +97,7 @@ impl Collector for Reading {
         self.requests(&mut to)?;
         self.service_counters(&mut to)?;
         self.replicas(&mut to)?;
+        self.room(&mut to)?;
         self.instances(&mut to)?;
         self.whole(&mut to)?;
         this_process(&mut to, self.gateway.started_unix_ms)

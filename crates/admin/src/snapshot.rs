@@ -7,11 +7,15 @@ use crate::view::{
 use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
+use evenkeel_domain::room::Told;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
 use evenkeel_domain::{Gate, Health, Outcome, Pool, Replica, clock, outcome};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+
+/// How long what a replica said of its load is shown.
+const NEWS: Duration = Duration::from_secs(5);
 
 /// One reading of both clocks, to turn monotonic times into those of the wall.
 #[derive(Clone, Copy)]
@@ -158,6 +162,9 @@ fn replica(
         incarnation: live.incarnation().0,
         in_flight: live.in_flight(),
         max_in_flight: id.max_in_flight,
+        limit: replica.bound(),
+        limit_found: live.room.is_found(),
+        waiting: told(replica, at.now).map(|told| told.waiting),
         weight: id.weight,
         ramp: f32::from(live.ramp()) / 1000.0,
         busy: live.is_busy(at.now),
@@ -168,6 +175,12 @@ fn replica(
         first_byte: latency(&recent.first_byte),
         process: instance.map(|instance| process(&instance, at.unix_ms)),
     }
+}
+
+/// What it last said of its own load, while that is news.
+pub(crate) fn told(replica: &Replica, now: Instant) -> Option<Told> {
+    let fresh = |told: &Told| now.saturating_duration_since(told.at) < NEWS;
+    replica.live.room.told().filter(fresh)
 }
 
 /// An instance that the gateway has no replica for: it has no place yet, or no more.

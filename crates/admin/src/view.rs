@@ -166,6 +166,12 @@ pub struct ReplicaView {
     pub in_flight: u32,
     /// … and how many may be; 0 for no bound.
     pub max_in_flight: u32,
+    /// How many it is given at most, as far as that was found out; 0 for no bound.
+    pub limit: u32,
+    /// Whether that is what it can start; else only how far the search has come.
+    pub limit_found: bool,
+    /// Requests in its own queue, where it tells of one.
+    pub waiting: Option<u32>,
     /// Its configured share relative to its peers.
     pub weight: f32,
     /// How much of that it gets by now, up to 1: less during slow start.

@@ -2,6 +2,9 @@
 //!
 //! Every default stands beside the reason for it. Durations are written `"10s"`, `"250ms"`.
 
+mod admission;
+
+pub use admission::{Concurrency, Queue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -277,6 +280,10 @@ pub struct ServiceSettings {
     pub retry: Retry,
     /// Waiting for a replica.
     pub hold: Hold,
+    /// How much each replica is given at once.
+    pub concurrency: Concurrency,
+    /// Waiting for a place.
+    pub queue: Queue,
     /// Streams that outlive their replica.
     pub resume: Resume,
     /// Probes.

@@ -1,5 +1,6 @@
 //! One request of one client: read, route, and hand to the exchange.
 
+use crate::admit::concurrency::Work;
 use crate::attempt::guard::{LogLine, RequestGuard};
 use crate::body::OutBody;
 use crate::body::read::{self, BodyLimits, ReadBody};
@@ -195,8 +196,14 @@ impl Call<'_> {
             pool.counts.unreplayable.fetch_add(1, Relaxed);
         }
         let log = self.log_line(&head);
-        let guard =
-            Rc::new(RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned()));
+        let work = Work::of(&head.method, head.uri.path(), body.bytes.len(), routed.stream);
+        let guard = Rc::new(RequestGuard::enter(
+            pool.clone(),
+            work,
+            self.started,
+            log,
+            self.trace.cloned(),
+        ));
         if let (Some(trace), Some((at, _))) = (self.trace, &routed.model) {
             trace.model(body.bytes.get(at.clone()).unwrap_or_default());
         }

@@ -9,6 +9,7 @@
 //! out as signals, states come back as gates on the replicas.
 
 pub mod access_log;
+mod admit;
 mod attempt;
 pub mod balance;
 mod body;
@@ -30,6 +31,7 @@ mod template;
 pub mod trace;
 mod upgrade;
 mod upstream;
+mod usage;
 pub mod worker;
 
 pub use listen::Listener;

@@ -29,6 +29,8 @@ pub(crate) fn settings(name: &str, tier: Tier) -> ServiceSettings {
         deadlines: Default::default(),
         retry: Default::default(),
         hold: Default::default(),
+        concurrency: Default::default(),
+        queue: Default::default(),
         resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),

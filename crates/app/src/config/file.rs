@@ -1,8 +1,8 @@
 //! The shape of `evenkeel.toml`.
 
 use evenkeel_domain::settings::{
-    BalanceOptions, Deadlines, Ejection, Hold, Probe, Protocol, Resume, Retry, ServiceSettings,
-    Tier,
+    BalanceOptions, Concurrency, Deadlines, Ejection, Hold, Probe, Protocol, Queue, Resume, Retry,
+    ServiceSettings, Tier,
 };
 use evenkeel_gateway::RouteRule;
 use evenkeel_gateway::settings::{Cors, Limits};
@@ -212,6 +212,12 @@ pub(crate) struct ServiceConfig {
     /// Waiting for a replica.
     #[serde(default)]
     pub(crate) hold: Hold,
+    /// How much each replica is given at once.
+    #[serde(default)]
+    pub(crate) concurrency: Concurrency,
+    /// Waiting for a place.
+    #[serde(default)]
+    pub(crate) queue: Queue,
     /// Streams that outlive their replica.
     #[serde(default)]
     pub(crate) resume: Resume,
@@ -331,6 +337,8 @@ impl ServiceConfig {
             deadlines: self.deadlines.clone(),
             retry: self.retry.clone(),
             hold: self.hold.clone(),
+            concurrency: self.concurrency.clone(),
+            queue: self.queue.clone(),
             resume: self.resume.clone(),
             probe: self.probe.clone(),
             ejection: self.ejection.clone(),

@@ -13,6 +13,7 @@ mod fields;
 mod foreign;
 mod leaving;
 mod operate;
+mod overload;
 mod processes;
 mod servers;
 mod support;

@@ -3,6 +3,7 @@
 //! Both settle when told to, or as `Cancelled` when dropped: a client that leaves drops
 //! the whole tree.
 
+use crate::admit::concurrency::Work;
 use crate::trace::{AttemptTrace, RequestTrace};
 use crate::worker::Worker;
 use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
@@ -30,21 +31,35 @@ pub(crate) struct AttemptGuard {
     settled: bool,
     /// The request may be a query of death and is counted as such.
     apart: bool,
+    /// The answer has begun.
+    begun: Cell<bool>,
     /// Set by the exchange when it gives the attempt up for a reason of its own.
     abandoned: Rc<Cell<Option<Outcome>>>,
     trace: Option<AttemptTrace>,
 }
 
 impl AttemptGuard {
-    /// Counts an attempt in.
-    pub(crate) fn enter(
+    /// Counts an attempt in, where the replica has room for it.
+    pub(crate) fn try_enter(
+        worker: &Rc<Worker>,
+        request: &Rc<RequestGuard>,
+        replica: &Arc<Replica>,
+        started: Instant,
+        apart: bool,
+    ) -> Option<Self> {
+        let entered = replica.try_enter();
+        entered.then(|| Self::entered(worker, request, replica.clone(), started, apart))
+    }
+
+    /// For an attempt that the replica has counted in.
+    fn entered(
         worker: &Rc<Worker>,
         request: &Rc<RequestGuard>,
         replica: Arc<Replica>,
         started: Instant,
         apart: bool,
     ) -> Self {
-        replica.live.enter();
+        replica.live.room.asked();
         if apart {
             replica.live.enter_suspect();
         }
@@ -57,6 +72,7 @@ impl AttemptGuard {
             started,
             settled: false,
             apart,
+            begun: Cell::new(false),
             abandoned: Rc::default(),
             trace: None,
         }
@@ -88,20 +104,46 @@ impl AttemptGuard {
     /// The first good byte is here.
     pub(crate) fn first_byte(&self) {
         let now = clock::now();
+        let took = now.saturating_duration_since(self.started);
         self.replica.live.moved(now);
-        self.replica.live.record_first_byte(now.saturating_duration_since(self.started));
+        self.replica.live.record_first_byte(took);
+        self.begun();
+        if let Some(class) = self.request.work.class() {
+            let us = micros(took);
+            self.replica.live.room.record(clock::millis(self.started), class, us, us);
+        }
+    }
+
+    /// The answer has begun, at a time that says nothing of the replica.
+    pub(crate) fn begun(&self) {
+        if !self.begun.replace(true) {
+            self.replica.live.room.answered();
+        }
+    }
+
+    /// The answer is here whole, with so many tokens that were generated for it.
+    pub(crate) fn generated(&self, tokens: u64) {
+        if self.request.work == Work::Generated {
+            let took = clock::now().saturating_duration_since(self.started);
+            let us = micros(took);
+            let (class, comparable) = Work::generated(tokens, us);
+            self.replica.live.room.record(clock::millis(self.started), class, comparable, us);
+        }
     }
 
     /// The answer got longer.
     pub(crate) fn moved(&self) {
+        self.begun();
         self.replica.live.moved(clock::now());
     }
 
     /// Another attempt of the same errand on the same replica.
     pub(crate) fn again(&self) -> Self {
         let now = clock::now();
+        // The one that goes on has the place; for a moment both are counted.
+        self.replica.live.enter();
         let mut guard =
-            Self::enter(&self.worker, &self.request, self.replica.clone(), now, self.apart);
+            Self::entered(&self.worker, &self.request, self.replica.clone(), now, self.apart);
         guard.abandoned = self.abandoned.clone();
         guard
     }
@@ -127,6 +169,7 @@ impl AttemptGuard {
         if let Some(trace) = self.trace.take() {
             trace.settle(outcome);
         }
+        self.begun();
         self.replica.live.leave();
         if self.apart {
             self.replica.live.leave_suspect();
@@ -137,10 +180,14 @@ impl AttemptGuard {
             self.worker.shared.settle_attempt(&self.replica, outcome, clock::now());
         }
         let pool = &self.request.pool;
-        if self.replica.id.max_in_flight > 0 && pool.counts.held.load(Relaxed) > 0 {
+        if self.replica.bound() > 0 && pool.counts.held.load(Relaxed) > 0 {
             pool.improved.notify_one();
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Drop for AttemptGuard {
@@ -153,6 +200,7 @@ impl Drop for AttemptGuard {
 /// One request under way on a service.
 pub(crate) struct RequestGuard {
     pool: Arc<Pool>,
+    work: Work,
     started: Instant,
     settled: Cell<bool>,
     status: Cell<u16>,
@@ -175,6 +223,7 @@ impl RequestGuard {
     /// Counts a request in.
     pub(crate) fn enter(
         pool: Arc<Pool>,
+        work: Work,
         started: Instant,
         log: Option<LogLine>,
         trace: Option<Rc<RequestTrace>>,
@@ -185,6 +234,7 @@ impl RequestGuard {
         }
         Self {
             pool,
+            work,
             started,
             settled: Cell::new(false),
             status: Cell::new(0),

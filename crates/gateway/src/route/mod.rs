@@ -291,6 +291,8 @@ pub(crate) mod tests {
             deadlines: Deadlines::default(),
             retry: Retry::default(),
             hold: Hold::default(),
+            concurrency: Default::default(),
+            queue: Default::default(),
             resume: Default::default(),
             probe: Probe::default(),
             ejection: Ejection::default(),

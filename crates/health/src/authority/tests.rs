@@ -46,6 +46,8 @@ fn record() -> Record {
         deadlines: Default::default(),
         retry: Default::default(),
         hold: Default::default(),
+        concurrency: Default::default(),
+        queue: Default::default(),
         resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),

@@ -6,6 +6,7 @@ mod auto;
 mod grpc;
 mod http;
 mod inference;
+mod queue;
 pub mod runner;
 mod tcp;
 

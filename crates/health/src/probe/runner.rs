@@ -1,7 +1,7 @@
 //! When to ask: seldom while real traffic proves a replica healthy, often while it is in
 //! doubt, at once when the authority wants a second opinion.
 
-use super::Probe;
+use super::{Probe, queue};
 use crate::authority::{Probing, Target};
 use evenkeel_domain::health::ProbeFailure;
 use evenkeel_domain::{Health, Signal, SignalKind, clock, rng};
@@ -19,11 +19,11 @@ const JITTER: f64 = 0.2;
 /// Interval for a replica that has been out for a while, as a multiple of the fast one.
 const LONG_OUT: (Duration, u32) = (Duration::from_secs(60), 5);
 
-/// Runs one task per replica.
+/// Runs two tasks per replica: one asks how it is, one how much it has to do.
 #[derive(Debug)]
 pub struct Runner {
     signals: mpsc::Sender<Signal>,
-    tasks: HashMap<u64, JoinHandle<()>>,
+    tasks: HashMap<u64, [JoinHandle<()>; 2]>,
 }
 
 impl Runner {
@@ -37,24 +37,22 @@ impl Runner {
 impl Probing for Runner {
     fn start(&mut self, target: Target) {
         let key = target.replica.id.key;
-        let task = tokio::spawn(run(target, self.signals.clone()));
-        if let Some(old) = self.tasks.insert(key, task) {
-            old.abort();
-        }
+        let load = tokio::spawn(queue::follow(target.clone()));
+        let health = tokio::spawn(run(target, self.signals.clone()));
+        self.stop(key);
+        self.tasks.insert(key, [health, load]);
     }
 
     fn stop(&mut self, key: u64) {
-        if let Some(task) = self.tasks.remove(&key) {
-            task.abort();
+        if let Some(tasks) = self.tasks.remove(&key) {
+            tasks.iter().for_each(JoinHandle::abort);
         }
     }
 }
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        for task in self.tasks.values() {
-            task.abort();
-        }
+        self.tasks.values().flatten().for_each(JoinHandle::abort);
     }
 }
 

@@ -1,0 +1,3 @@
+//! What is taken on: no more than the replicas can start.
+
+pub(crate) mod concurrency;
