@@ -98,6 +98,7 @@ impl Collector for Reading {
         self.service_counters(&mut to)?;
         self.replicas(&mut to)?;
         self.room(&mut to)?;
+        self.queue(&mut to)?;
         self.instances(&mut to)?;
         self.whole(&mut to)?;
         this_process(&mut to, self.gateway.started_unix_ms)
@@ -168,7 +169,7 @@ fn histogram(to: &mut MetricEncoder<'_>, labels: &[Label<'_>], of: &Histogram) -
 /// A family: its name, its help, where its value is.
 type Row<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
-const SERVICE_COUNTERS: [Row<Counts, u64>; 9] = [
+const SERVICE_COUNTERS: [Row<Counts, u64>; 8] = [
     ("evenkeel_retries", "Attempts beyond each request's first, after soft evidence.", |c| {
         c.retries.load(Relaxed)
     }),
@@ -178,10 +179,7 @@ const SERVICE_COUNTERS: [Row<Counts, u64>; 9] = [
     ("evenkeel_raced", "Second attempts raced against a suspect replica.", |c| {
         c.raced.load(Relaxed)
     }),
-    ("evenkeel_holds", "Requests that waited for want of a replica.", |c| c.holds.load(Relaxed)),
-    ("evenkeel_refused", "Requests refused because no replica came in time.", |c| {
-        c.refused.load(Relaxed)
-    }),
+    ("evenkeel_holds", "Requests that waited for a place.", |c| c.holds.load(Relaxed)),
     ("evenkeel_unreplayable", "Requests sent once, without a copy to replay.", |c| {
         c.unreplayable.load(Relaxed)
     }),
@@ -194,7 +192,7 @@ const SERVICE_COUNTERS: [Row<Counts, u64>; 9] = [
 
 const SERVICE_GAUGES: [Row<Counts, u32>; 3] = [
     ("evenkeel_requests_active", "Requests under way.", |c| c.active.load(Relaxed)),
-    ("evenkeel_requests_held", "Requests on hold for want of a replica.", |c| c.held.load(Relaxed)),
+    ("evenkeel_requests_held", "Requests that wait for a place.", |c| c.held.load(Relaxed)),
     ("evenkeel_retries_active", "Retries under way.", |c| c.retrying.load(Relaxed)),
 ];
 

@@ -7,6 +7,7 @@ use crate::view::{
 use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
+use evenkeel_domain::pool::Refused;
 use evenkeel_domain::room::Told;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
 use evenkeel_domain::{Gate, Health, Outcome, Pool, Replica, clock, outcome};
@@ -85,7 +86,7 @@ fn service(
     let open = pool.open() as u64;
     ServiceView {
         name: settings.name.clone(),
-        tier: tier(settings.tier).into(),
+        tier: settings.tier.label().into(),
         protocol: protocol(settings.protocol).into(),
         balance: settings.balance.clone(),
         models: settings.models.clone(),
@@ -100,7 +101,10 @@ fn service(
         resends: counts.resends.load(Relaxed),
         raced: counts.raced.load(Relaxed),
         holds: counts.holds.load(Relaxed),
-        refused: counts.refused.load(Relaxed),
+        refused: counts.refused_in_all(),
+        refusals: Tier::ALL.map(|tier| (tier.label().to_owned(), refusals(pool, tier))).into(),
+        overloaded: overloaded(pool),
+        queue_wait: latency(&recent.queue_wait),
         unreplayable: counts.unreplayable.load(Relaxed),
         panics: counts.panics.load(Relaxed),
         quarantined: counts.quarantined.load(Relaxed),
@@ -112,6 +116,15 @@ fn service(
         total: latency(&recent.total),
         replicas: replicas(pool, instances, window, at),
     }
+}
+
+fn refusals(pool: &Pool, tier: Tier) -> BTreeMap<String, u64> {
+    Refused::ALL.map(|why| (why.label().to_owned(), pool.counts.refused(tier, why))).into()
+}
+
+fn overloaded(pool: &Pool) -> Vec<String> {
+    let all = Tier::ALL.into_iter().filter(|tier| pool.counts.is_overloaded(*tier));
+    all.map(|tier| tier.label().to_owned()).collect()
 }
 
 /// Members of the pool, and supervised instances that are not members yet.
@@ -240,13 +253,6 @@ fn latency(times: &histogram::Snapshot) -> Latency {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-const fn tier(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Core => "core",
-        Tier::BestEffort => "best_effort",
-    }
 }
 
 const fn protocol(protocol: Protocol) -> &'static str {

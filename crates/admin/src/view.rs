@@ -92,7 +92,7 @@ pub struct ServiceView {
     pub expected: u64,
     /// Requests under way.
     pub active: u32,
-    /// Requests on hold for want of a replica.
+    /// Requests that wait for a replica, or for a place on one.
     pub held: u32,
     /// Retries under way.
     pub retrying: u32,
@@ -104,10 +104,16 @@ pub struct ServiceView {
     pub resends: u64,
     /// Second attempts raced because the first one's replica became suspect.
     pub raced: u64,
-    /// Requests that waited for want of a replica.
+    /// Requests that waited for a replica, or for a place on one.
     pub holds: u64,
-    /// Requests refused because no replica came in time.
+    /// Requests refused before any replica saw them.
     pub refused: u64,
+    /// The same by tier and reason: `no_replica`, `queue_full`, `overloaded`, `waited`.
+    pub refusals: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Tiers whose requests are refused rather than made to wait.
+    pub overloaded: Vec<String>,
+    /// How long requests waited for a place that then got one.
+    pub queue_wait: Latency,
     /// Requests sent once, without a copy to replay.
     pub unreplayable: u64,
     /// Picks made with nothing open: the least bad was taken.

@@ -21,6 +21,20 @@ pub enum Tier {
     BestEffort,
 }
 
+impl Tier {
+    /// All of them, the most important first.
+    pub const ALL: [Self; 2] = [Self::Core, Self::BestEffort];
+
+    /// Its name in the configuration, in headers, metrics and views.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::BestEffort => "best_effort",
+        }
+    }
+}
+
 /// What a service speaks: decides which errors it gets and what may be repeated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

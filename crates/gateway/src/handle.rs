@@ -130,6 +130,8 @@ struct Routed {
     stateful: bool,
     /// A stream is asked for.
     stream: bool,
+    /// Tokens of prompt and answer, as far as they can be told before.
+    tokens: u64,
     key: u64,
 }
 
@@ -137,7 +139,15 @@ impl Routed {
     /// Routed without having looked into the body.
     fn plain(entry: Arc<Entry>, head: &Parts, stateful: bool) -> Self {
         let key = key_of(&entry, head, None, None);
-        Self { tier: entry.service.settings.tier, entry, model: None, stateful, stream: false, key }
+        Self {
+            tier: entry.service.settings.tier,
+            entry,
+            model: None,
+            stateful,
+            stream: false,
+            tokens: 1,
+            key,
+        }
     }
 }
 
@@ -198,7 +208,7 @@ impl Call<'_> {
         let log = self.log_line(&head);
         let work = Work::of(&head.method, head.uri.path(), body.bytes.len(), routed.stream);
         let guard = Rc::new(RequestGuard::enter(
-            pool.clone(),
+            routed.entry.clone(),
             work,
             self.started,
             log,
@@ -215,8 +225,14 @@ impl Call<'_> {
             };
             discover::start(self.worker, &routed.entry, watch.ask.api, model);
         }
-        let asker =
-            Asker { source: self.client.source, key: routed.key, tier: routed.tier, own_deadline };
+        let asker = Asker {
+            source: self.client.source,
+            key: routed.key,
+            tier: routed.tier,
+            flow: self.client.source,
+            cost: routed.tokens,
+            own_deadline,
+        };
         let worker = self.worker.clone();
         let exchange = Exchange::new(worker, routed.entry, template, guard.clone(), asker);
         match exchange.run().await {
@@ -366,7 +382,7 @@ fn route_body(
         Found::None => Err(Refusal::NoRoute(format!("{} {}", head.method, head.uri.path()))),
         Found::Service(entry, tier) if entry.service.settings.protocol != Protocol::Openai => {
             let key = key_of(&entry, head, None, None);
-            Ok(Routed { entry, tier, model: None, stateful: false, stream: false, key })
+            Ok(Routed { entry, tier, model: None, stateful: false, stream: false, tokens: 1, key })
         }
         Found::Service(entry, tier) => {
             by_model(table, Some(entry), head, body).map(|routed| Routed { tier, ..routed })
@@ -406,7 +422,18 @@ fn by_model(
     let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));
     let key = key_of(&entry, head, read.user, read.prompt);
     let tier = settings.tier;
-    Ok(Routed { tier, model, stateful: read.stateful, stream: read.stream, key, entry })
+    let tokens = estimate(bytes.len(), read.max_tokens);
+    Ok(Routed { tier, model, stateful: read.stateful, stream: read.stream, tokens, key, entry })
+}
+
+/// Bytes of a request's JSON for each token of its prompt, about.
+const BYTES_PER_TOKEN: usize = 4;
+/// Tokens of an answer that says nothing of its length.
+const ANSWER: u64 = 256;
+
+/// Tokens that a request will take, about.
+fn estimate(body: usize, max_tokens: Option<u64>) -> u64 {
+    ((body / BYTES_PER_TOKEN) as u64).saturating_add(max_tokens.unwrap_or(ANSWER))
 }
 
 fn alias(settings: &ServiceSettings, name: &str) -> Option<String> {

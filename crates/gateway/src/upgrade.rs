@@ -54,7 +54,7 @@ pub(crate) async fn relay(
 ) -> Result<Response<OutBody>, Refusal> {
     let pool = &entry.service.pool;
     let counted = Rc::new(RequestGuard::enter(
-        pool.clone(),
+        entry.clone(),
         Work::Unknown,
         clock::now(),
         None,

@@ -1,6 +1,6 @@
 //! More than the replicas can start: what each is given, who waits, who is refused.
 
-use crate::support::{Model, Up, evenkeel, get, service, until};
+use crate::support::{Model, Up, ask, chat, evenkeel, get, service, until};
 use evenkeel_domain::clock::now;
 use serde_json::Value;
 use std::time::Duration;
@@ -32,7 +32,9 @@ const SLOTS: [&str; 8] =
 #[tokio::test]
 async fn a_replica_is_given_what_it_can_start_and_no_more() {
     let model = Model::start(&SLOTS).await;
-    let up = Up::start(&service("", &[model.url()])).await.ready().await;
+    // All may wait: nothing is refused here.
+    let patient = "queue = { objective = \"60s\", max_wait = \"60s\" }";
+    let up = Up::start(&service(patient, &[model.url()])).await.ready().await;
     let args = ["-c", "40", "-s", "--max-tokens", "11", "-d", "6s"];
     let driving = load(&up, &args);
     let looking = async {
@@ -72,4 +74,68 @@ async fn a_replica_without_a_queue_is_not_held_back() {
     assert!(replica["limit"].as_u64() >= Some(200), "{replica}");
     let p99 = report["ttft"]["p99"].as_f64().expect("streams were timed");
     assert!(p99 < 1000.0, "a first token took {p99} ms");
+}
+
+/// Best-effort requests are those with this header.
+const ROUTE: &str = "queue = { objective = \"1s\" }\n[[service.route]]\npath = \"/\"\nheaders = \
+                     { x-class = \"batch\" }\ntier = \"best_effort\"";
+
+#[tokio::test]
+async fn best_effort_is_refused_at_once_and_core_is_served() {
+    let models = [Model::start(&SLOTS).await, Model::start(&SLOTS).await];
+    let urls: Vec<_> = models.iter().map(Model::url).collect();
+    let up = Up::start(&service(ROUTE, &urls)).await.ready().await;
+    // Answers of 150 ms in eight slots: 53 a second. Two thirds of a fifth of what comes.
+    let flood = ["-s", "--max-tokens", "11", "--rate", "200", "-d", "8s", "-H", "x-class: batch"];
+    let core = ["-s", "--max-tokens", "11", "-c", "4", "-d", "4s", "--warm-up", "3s"];
+    let (flood, core) = tokio::join!(load(&up, &flood), load(&up, &core));
+    assert_eq!(core["totals"]["failed"], 0, "{}", core["failures"]);
+    assert!(core["totals"]["ok"].as_u64() >= Some(40), "{}", core["totals"]);
+    let refused = &flood["refused_wait"];
+    assert!(refused["count"].as_u64() >= Some(300), "{refused}");
+    // Milliseconds where nothing else runs; what waits in vain takes seconds.
+    assert!(refused["p50"].as_f64().is_some_and(|ms| ms < 50.0), "{refused}");
+    let text = flood["failures"][0]["text"].as_str().unwrap_or_default();
+    assert!(text.contains("overloaded"), "{text}");
+    let status = up.snapshot().await;
+    let refusals = &status["services"][0]["refusals"];
+    assert_eq!(refusals["core"]["overloaded"], 0, "{refusals}");
+    assert!(refusals["best_effort"]["overloaded"].as_u64() >= Some(300), "{refusals}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_when_to_come_again() {
+    let model = Model::start(&["--slots", "1", "--first-token", "3000"]).await;
+    let replica = format!("[[service.replica]]\nurl = \"{}\"\nmax_in_flight = 1\n", model.url());
+    let text = format!(
+        "[[service]]\nname = \"chat\"\nmodels = [\"*\"]\nqueue = {{ max_wait = \"4s\" }}\n{replica}"
+    );
+    let up = Up::start(&text).await.ready().await;
+    // One teaches how long an answer takes.
+    let first = ask(&up.clients, "", &chat("a", 2, false)).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    let (clients, body) = (up.clients.clone(), chat("b", 2, false));
+    let busy = tokio::spawn(async move { ask(&clients, "", &body).await });
+    until("it is under way", || async {
+        (up.snapshot().await["services"][0]["active"] == 1).then_some(())
+    })
+    .await;
+    let (clients, body) = (up.clients.clone(), chat("c", 2, false));
+    let waits = tokio::spawn(async move { ask(&clients, "", &body).await });
+    until("one waits", || async {
+        (up.snapshot().await["services"][0]["held"] == 1).then_some(())
+    })
+    .await;
+    let began = now();
+    let refused = ask(&up.clients, "", &chat("d", 2, false)).await;
+    assert!(now() - began < Duration::from_millis(500), "it was not at once");
+    assert_eq!((refused.status, refused.code()), (503, "overloaded".into()));
+    let after = refused.header("retry-after").and_then(|s| s.parse::<u64>().ok());
+    assert!(after.is_some_and(|s| (4..=12).contains(&s)), "{after:?}");
+    assert_eq!(refused.header("x-should-retry"), None);
+    // Its own deadline is shorter than the wait.
+    let hurry = ask(&up.clients, "x-request-timeout: 1\r\n", &chat("e", 2, false)).await;
+    assert_eq!(hurry.status, 503, "{}", hurry.text());
+    assert_eq!(busy.await.expect("it is answered").status, 200);
+    assert_eq!(waits.await.expect("it is answered").status, 200);
 }

@@ -4,6 +4,7 @@
 //! the whole tree.
 
 use crate::admit::concurrency::Work;
+use crate::route::Entry;
 use crate::trace::{AttemptTrace, RequestTrace};
 use crate::worker::Worker;
 use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
@@ -173,16 +174,17 @@ impl AttemptGuard {
         self.replica.live.leave();
         if self.apart {
             self.replica.live.leave_suspect();
-            self.request.pool.improved.notify_waiters();
         }
+        let now = clock::now();
         // What a dead incarnation still says never counts against its successor.
         if self.incarnation == self.replica.live.incarnation() {
-            self.worker.shared.settle_attempt(&self.replica, outcome, clock::now());
+            self.worker.shared.settle_attempt(&self.replica, outcome, now);
         }
-        let pool = &self.request.pool;
-        if self.replica.bound() > 0 && pool.counts.held.load(Relaxed) > 0 {
-            pool.improved.notify_one();
+        let queue = &self.request.entry.queue;
+        if outcome == Outcome::Ok {
+            queue.took(now.saturating_duration_since(self.started));
         }
+        queue.left();
     }
 }
 
@@ -199,7 +201,7 @@ impl Drop for AttemptGuard {
 
 /// One request under way on a service.
 pub(crate) struct RequestGuard {
-    pool: Arc<Pool>,
+    entry: Arc<Entry>,
     work: Work,
     started: Instant,
     settled: Cell<bool>,
@@ -222,18 +224,19 @@ pub(crate) struct LogLine {
 impl RequestGuard {
     /// Counts a request in.
     pub(crate) fn enter(
-        pool: Arc<Pool>,
+        entry: Arc<Entry>,
         work: Work,
         started: Instant,
         log: Option<LogLine>,
         trace: Option<Rc<RequestTrace>>,
     ) -> Self {
+        let pool = &entry.service.pool;
         pool.counts.active.fetch_add(1, Relaxed);
         if let Some(trace) = &trace {
             trace.service(&pool.name);
         }
         Self {
-            pool,
+            entry,
             work,
             started,
             settled: Cell::new(false),
@@ -244,10 +247,14 @@ impl RequestGuard {
         }
     }
 
+    fn pool(&self) -> &Pool {
+        &self.entry.service.pool
+    }
+
     /// The head of the client's answer is known.
     pub(crate) fn answered(&self, status: StatusCode) {
         self.status.set(status.as_u16());
-        self.pool.counts.first_byte.record(self.elapsed());
+        self.pool().counts.first_byte.record(self.elapsed());
     }
 
     /// One more piece of the answer was relayed.
@@ -271,7 +278,7 @@ impl RequestGuard {
             return;
         }
         let took = self.elapsed();
-        let counts = &self.pool.counts;
+        let counts = &self.pool().counts;
         counts.active.fetch_sub(1, Relaxed);
         counts.requests[outcome.index()].fetch_add(1, Relaxed);
         counts.total.record(took);
@@ -282,7 +289,7 @@ impl RequestGuard {
             trace.settle(outcome);
         }
         if let Some(line) = &self.log {
-            line.log.write(line, &self.pool.name, self.status.get(), outcome, took);
+            line.log.write(line, &self.pool().name, self.status.get(), outcome, took);
         }
     }
 }

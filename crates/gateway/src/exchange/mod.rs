@@ -48,6 +48,10 @@ pub(crate) struct Asker {
     pub(crate) key: u64,
     /// How important the request is.
     pub(crate) tier: Tier,
+    /// Whose requests wait for each other rather than for those of others.
+    pub(crate) flow: u64,
+    /// What it asks for, in tokens.
+    pub(crate) cost: u64,
     /// The caller's own deadline, when it gave one: running out of it is not our fault.
     pub(crate) own_deadline: Option<Duration>,
 }

@@ -23,6 +23,12 @@ struct Fields<'a> {
     prompt: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_output_tokens: Option<&'a RawValue>,
 }
 
 /// The request's body as routing sees it.
@@ -38,6 +44,8 @@ pub(crate) struct BodyHead<'a> {
     pub(crate) user: Option<&'a str>,
     /// The prompt, raw.
     pub(crate) prompt: Option<&'a str>,
+    /// The limit of the answer's tokens.
+    pub(crate) max_tokens: Option<u64>,
 }
 
 /// Why a body cannot be routed.
@@ -62,6 +70,7 @@ pub(crate) fn read(body: &[u8]) -> Result<BodyHead<'_>, BadBody> {
         }
     };
     let is = |raw: Option<&RawValue>, text: &str| raw.is_some_and(|r| r.get() == text);
+    let limits = [fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens];
     let has_previous = fields.previous_response_id.is_some_and(|r| r.get() != "null");
     Ok(BodyHead {
         model,
@@ -69,6 +78,7 @@ pub(crate) fn read(body: &[u8]) -> Result<BodyHead<'_>, BadBody> {
         stream: is(fields.stream, "true"),
         user: fields.user.map(RawValue::get),
         prompt: fields.messages.or(fields.prompt).or(fields.input).map(RawValue::get),
+        max_tokens: limits.into_iter().flatten().find_map(|raw| raw.get().parse().ok()),
     })
 }
 

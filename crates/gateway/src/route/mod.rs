@@ -3,6 +3,7 @@
 
 pub(crate) mod head;
 
+use crate::admit::queue::Queue;
 use crate::balance::{self, Policy};
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
 use evenkeel_domain::{Pool, Service};
@@ -30,6 +31,8 @@ pub struct Entry {
     pub service: Service,
     /// Its balance policy.
     pub(crate) policy: Box<dyn Policy>,
+    /// Requests that wait for its replicas; the same across reloads.
+    pub(crate) queue: Arc<Queue>,
 }
 
 /// All routes and services of one configuration. Immutable; replaced as a whole.
@@ -84,7 +87,8 @@ impl Table {
                 })?;
             let explicit = !rules.is_empty();
             table.rules.extend(rules.into_iter().map(|rule| (rule, at)));
-            let entry = Entry { service: Service { settings, pool }, policy };
+            let queue = Queue::of(&pool);
+            let entry = Entry { service: Service { settings, pool }, policy, queue };
             table.entries.push(Arc::new(entry));
             table.add_models(at, explicit)?;
         }

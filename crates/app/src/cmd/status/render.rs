@@ -17,6 +17,14 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     });
     let mut out = headline(now, width);
     out.push_str(&table(services(now, before), width));
+    for service in &now.services {
+        for tier in &service.overloaded {
+            let (name, tier) = (clean(&service.name), tier.replace('_', " "));
+            let line = format!("▲ {name} refuses {tier} requests: overloaded");
+            out.extend(line.chars().take(width.unwrap_or(usize::MAX)));
+            out.push('\n');
+        }
+    }
     let replicas: Vec<&ReplicaView> = now.services.iter().flat_map(|s| &s.replicas).collect();
     if !replicas.is_empty() {
         out.push('\n');

@@ -40,8 +40,9 @@ pub(super) fn look(
             more |= look_at(entry, replica, controllers, now);
         }
         if more {
-            pool.improved.notify_waiters();
+            pool.improved();
         }
+        entry.queue.tick(now);
     }
     if controllers.len() > seen {
         let known = |key: &u64| {

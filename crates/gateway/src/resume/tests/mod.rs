@@ -191,8 +191,9 @@ impl Case {
         let table = Table::build(vec![(settings, pool.clone(), Vec::new())]).unwrap();
         let entry = table.entries()[0].clone();
         let request =
-            Rc::new(RequestGuard::enter(pool.clone(), Work::Unknown, clock::now(), None, None));
-        let asker = Asker { source: 0, key: 0, tier: Tier::Core, own_deadline: None };
+            Rc::new(RequestGuard::enter(entry.clone(), Work::Unknown, clock::now(), None, None));
+        let asker =
+            Asker { source: 0, key: 0, tier: Tier::Core, flow: 0, cost: 1, own_deadline: None };
         let template = Rc::new(self.template());
         let exchange = Exchange::new(worker, entry, template, request, asker);
         let heard = match exchange.run().await {
