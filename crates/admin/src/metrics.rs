@@ -4,6 +4,8 @@
 //! Prometheus' conventions: base units, `_total` on counters, one meaning a label.
 
 use crate::answers;
+mod load;
+
 use crate::ports::{AdminState, Source};
 use crate::process;
 use crate::view::{BatchView, GatewayView};
@@ -100,6 +102,8 @@ impl Collector for Reading {
         self.service_counters(&mut to)?;
         self.streams(&mut to)?;
         self.replicas(&mut to)?;
+        self.room(&mut to)?;
+        self.queue(&mut to)?;
         self.instances(&mut to)?;
         self.whole(&mut to)?;
         if let Some(batch) = &self.batch {
@@ -173,7 +177,7 @@ fn histogram(to: &mut MetricEncoder<'_>, labels: &[Label<'_>], of: &Histogram) -
 /// A family: its name, its help, where its value is.
 type Row<T, V> = (&'static str, &'static str, fn(&T) -> V);
 
-const SERVICE_COUNTERS: [Row<Counts, u64>; 12] = [
+const SERVICE_COUNTERS: [Row<Counts, u64>; 11] = [
     ("evenkeel_retries", "Attempts beyond each request's first, after soft evidence.", |c| {
         c.retries.load(Relaxed)
     }),
@@ -192,10 +196,7 @@ const SERVICE_COUNTERS: [Row<Counts, u64>; 12] = [
     ("evenkeel_broken_streams", "Streams that broke and could not be carried on.", |c| {
         c.broken_streams.load(Relaxed)
     }),
-    ("evenkeel_holds", "Requests that waited for want of a replica.", |c| c.holds.load(Relaxed)),
-    ("evenkeel_refused", "Requests refused because no replica came in time.", |c| {
-        c.refused.load(Relaxed)
-    }),
+    ("evenkeel_holds", "Requests that waited for a place.", |c| c.holds.load(Relaxed)),
     ("evenkeel_unreplayable", "Requests sent once, without a copy to replay.", |c| {
         c.unreplayable.load(Relaxed)
     }),
@@ -208,7 +209,7 @@ const SERVICE_COUNTERS: [Row<Counts, u64>; 12] = [
 
 const SERVICE_GAUGES: [Row<Counts, u32>; 3] = [
     ("evenkeel_requests_active", "Requests under way.", |c| c.active.load(Relaxed)),
-    ("evenkeel_requests_held", "Requests on hold for want of a replica.", |c| c.held.load(Relaxed)),
+    ("evenkeel_requests_held", "Requests that wait for a place.", |c| c.held.load(Relaxed)),
     ("evenkeel_retries_active", "Retries under way.", |c| c.retrying.load(Relaxed)),
 ];
 

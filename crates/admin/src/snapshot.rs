@@ -9,11 +9,16 @@ use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
 use evenkeel_domain::pool::RESUMED;
+use evenkeel_domain::pool::Refused;
+use evenkeel_domain::room::Told;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
 use evenkeel_domain::{Abilities, Gate, Health, Outcome, Pool, Replica, clock, outcome};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// How long what a replica said of its load is shown.
+const NEWS: Duration = Duration::from_secs(5);
 
 /// One reading of both clocks, to turn monotonic times into those of the wall.
 #[derive(Clone, Copy)]
@@ -84,7 +89,7 @@ fn service(
     let open = pool.open() as u64;
     ServiceView {
         name: settings.name.clone(),
-        tier: tier(settings.tier).into(),
+        tier: settings.tier.label().into(),
         protocol: protocol(settings.protocol).into(),
         balance: settings.balance.clone(),
         models: settings.models.clone(),
@@ -103,7 +108,10 @@ fn service(
         rescues: counts.rescues.load(Relaxed),
         broken_streams: counts.broken_streams.load(Relaxed),
         holds: counts.holds.load(Relaxed),
-        refused: counts.refused.load(Relaxed),
+        refused: counts.refused_in_all(),
+        refusals: Tier::ALL.map(|tier| (tier.label().to_owned(), refusals(pool, tier))).into(),
+        overloaded: overloaded(pool),
+        queue_wait: latency(&recent.queue_wait),
         unreplayable: counts.unreplayable.load(Relaxed),
         panics: counts.panics.load(Relaxed),
         quarantined: counts.quarantined.load(Relaxed),
@@ -120,6 +128,15 @@ fn service(
 
 fn resumed((name, count): (&&str, &AtomicU64)) -> (String, u64) {
     ((*name).to_owned(), count.load(Relaxed))
+}
+
+fn refusals(pool: &Pool, tier: Tier) -> BTreeMap<String, u64> {
+    Refused::ALL.map(|why| (why.label().to_owned(), pool.counts.refused(tier, why))).into()
+}
+
+fn overloaded(pool: &Pool) -> Vec<String> {
+    let all = Tier::ALL.into_iter().filter(|tier| pool.counts.is_overloaded(*tier));
+    all.map(|tier| tier.label().to_owned()).collect()
 }
 
 /// Members of the pool, and supervised instances that are not members yet.
@@ -170,6 +187,9 @@ fn replica(
         incarnation: live.incarnation().0,
         in_flight: live.in_flight(),
         max_in_flight: id.max_in_flight,
+        limit: replica.bound(),
+        limit_found: live.room.is_found(),
+        waiting: told(replica, at.now).map(|told| told.waiting),
         weight: id.weight,
         ramp: f32::from(live.ramp()) / 1000.0,
         busy: live.is_busy(at.now),
@@ -191,6 +211,12 @@ fn goes_on(can: &Abilities) -> BTreeMap<String, String> {
     ]
     .map(|(name, ability)| (name.to_owned(), ability.get().label().to_owned()))
     .into()
+}
+
+/// What it last said of its own load, while that is news.
+pub(crate) fn told(replica: &Replica, now: Instant) -> Option<Told> {
+    let fresh = |told: &Told| now.saturating_duration_since(told.at) < NEWS;
+    replica.live.room.told().filter(fresh)
 }
 
 /// An instance that the gateway has no replica for: it has no place yet, or no more.
@@ -250,13 +276,6 @@ fn latency(times: &histogram::Snapshot) -> Latency {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-const fn tier(tier: Tier) -> &'static str {
-    match tier {
-        Tier::Core => "core",
-        Tier::BestEffort => "best_effort",
-    }
 }
 
 const fn protocol(protocol: Protocol) -> &'static str {

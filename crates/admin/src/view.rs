@@ -120,7 +120,7 @@ pub struct ServiceView {
     pub expected: u64,
     /// Requests under way.
     pub active: u32,
-    /// Requests on hold for want of a replica.
+    /// Requests that wait for a replica, or for a place on one.
     pub held: u32,
     /// Retries under way.
     pub retrying: u32,
@@ -141,9 +141,16 @@ pub struct ServiceView {
     /// Streams that broke and could not be carried on.
     pub broken_streams: u64,
     /// Requests that waited for want of a replica.
+    /// Requests that waited for a replica, or for a place on one.
     pub holds: u64,
-    /// Requests refused because no replica came in time.
+    /// Requests refused before any replica saw them.
     pub refused: u64,
+    /// The same by tier and reason: `no_replica`, `queue_full`, `overloaded`, `waited`.
+    pub refusals: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Tiers whose requests are refused rather than made to wait.
+    pub overloaded: Vec<String>,
+    /// How long requests waited for a place that then got one.
+    pub queue_wait: Latency,
     /// Requests sent once, without a copy to replay.
     pub unreplayable: u64,
     /// Picks made with nothing open: the least bad was taken.
@@ -206,6 +213,12 @@ pub struct ReplicaView {
     pub in_flight: u32,
     /// … and how many may be; 0 for no bound.
     pub max_in_flight: u32,
+    /// How many it is given at most, as far as that was found out; 0 for no bound.
+    pub limit: u32,
+    /// Whether that is what it can start; else only how far the search has come.
+    pub limit_found: bool,
+    /// Requests in its own queue, where it tells of one.
+    pub waiting: Option<u32>,
     /// Its configured share relative to its peers.
     pub weight: f32,
     /// How much of that it gets by now, up to 1: less during slow start.

@@ -33,6 +33,8 @@ pub(crate) struct Tally {
     pub(crate) first_byte: Snapshot,
     /// Empty for a replica.
     pub(crate) total: Snapshot,
+    /// Empty for a replica.
+    pub(crate) queue_wait: Snapshot,
 }
 
 impl Tally {
@@ -44,6 +46,7 @@ impl Tally {
             events: pool.counts.events.load(Relaxed),
             first_byte: pool.counts.first_byte.snapshot(),
             total: pool.counts.total.snapshot(),
+            queue_wait: pool.counts.queue_wait.snapshot(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Tally {
             events: self.events.saturating_sub(earlier.events),
             first_byte: self.first_byte.since(&earlier.first_byte),
             total: self.total.since(&earlier.total),
+            queue_wait: self.queue_wait.since(&earlier.queue_wait),
         }
     }
 }

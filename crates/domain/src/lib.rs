@@ -27,6 +27,8 @@ pub mod outcome;
 pub mod pool;
 pub mod replica;
 pub mod rng;
+pub mod room;
+mod secret;
 pub mod settings;
 pub mod transport;
 mod watched;

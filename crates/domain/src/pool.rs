@@ -4,10 +4,12 @@ use crate::health::{Gate, Health};
 use crate::histogram::Histogram;
 use crate::outcome::Outcome;
 use crate::replica::Replica;
-use crate::settings::ServiceSettings;
+use crate::settings::{ServiceSettings, Tier};
 use arc_swap::ArcSwap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -26,8 +28,11 @@ pub struct Pool {
     /// The service's name.
     pub name: Arc<str>,
     members: ArcSwap<Vec<Arc<Replica>>>,
-    /// Wakes requests on hold: a replica became better, got room, or joined.
-    pub improved: Notify,
+    /// Requests that wait for a place.
+    waiting: OnceLock<Arc<dyn Waiting>>,
+    /// Wakes those who wait for several replicas at once: one became better, joined, or an
+    /// attempt on one ended.
+    pub better: Notify,
     /// Wakes requests that wait for a place in the retry budget.
     pub retry_freed: Notify,
     /// The 99th percentile of recent times to first byte, in microseconds, as the health
@@ -43,6 +48,41 @@ pub struct Pool {
 
 /// How streams went on elsewhere: names for [`Counts::resumed`].
 pub const RESUMED: [&str; 3] = ["token_replay", "prefill", "regenerate"];
+/// Requests that wait for a place on one of a pool's replicas. Whoever makes things better
+/// tells them, without knowing how they wait.
+pub trait Waiting: Any + Send + Sync + fmt::Debug {
+    /// There may be places: lets as many as there are go on. Never waits.
+    fn look(&self);
+}
+
+/// Why a request was refused before any replica saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// No replica came in time.
+    NoReplica,
+    /// Too many wait.
+    QueueFull,
+    /// It would have waited for too long.
+    Overloaded,
+    /// It had waited for too long.
+    Waited,
+}
+
+impl Refused {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::NoReplica, Self::QueueFull, Self::Overloaded, Self::Waited];
+
+    /// Its name in metrics and views.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NoReplica => "no_replica",
+            Self::QueueFull => "queue_full",
+            Self::Overloaded => "overloaded",
+            Self::Waited => "waited",
+        }
+    }
+}
 
 /// What a service did since the process started.
 #[derive(Debug, Default)]
@@ -65,8 +105,12 @@ pub struct Counts {
     pub raced: AtomicU64,
     /// Requests that waited for want of a replica.
     pub holds: AtomicU64,
-    /// Requests refused by the gateway because no replica came in time.
-    pub refused: AtomicU64,
+    /// Requests refused by the gateway before any replica saw them, by tier and reason.
+    refused: [[AtomicU64; Refused::ALL.len()]; 2],
+    /// How long requests waited for a place that then got one.
+    pub queue_wait: Histogram,
+    /// 1 for each tier whose requests are refused rather than made to wait.
+    overloaded: [AtomicBool; 2],
     /// Requests sent once, without a copy to replay.
     pub unreplayable: AtomicU64,
     /// Picks made in panic mode: nothing open, the least bad taken.
@@ -102,6 +146,34 @@ impl Counts {
     pub fn requests(&self, outcome: Outcome) -> u64 {
         self.requests[outcome.index()].load(Relaxed)
     }
+
+    /// A request of this tier was refused.
+    pub fn refuse(&self, tier: Tier, why: Refused) {
+        self.refused[tier as usize][why as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How many requests of this tier were refused for this reason.
+    #[must_use]
+    pub fn refused(&self, tier: Tier, why: Refused) -> u64 {
+        self.refused[tier as usize][why as usize].load(Relaxed)
+    }
+
+    /// How many requests were refused in all.
+    #[must_use]
+    pub fn refused_in_all(&self) -> u64 {
+        self.refused.iter().flatten().map(|count| count.load(Relaxed)).sum()
+    }
+
+    /// Requests of this tier are refused rather than made to wait, or no longer.
+    pub fn set_overloaded(&self, tier: Tier, is: bool) {
+        self.overloaded[tier as usize].store(is, Relaxed);
+    }
+
+    /// Whether requests of this tier are refused rather than made to wait.
+    #[must_use]
+    pub fn is_overloaded(&self, tier: Tier) -> bool {
+        self.overloaded[tier as usize].load(Relaxed)
+    }
 }
 
 impl Pool {
@@ -111,7 +183,8 @@ impl Pool {
         Self {
             name,
             members: ArcSwap::from_pointee(Vec::new()),
-            improved: Notify::new(),
+            waiting: OnceLock::new(),
+            better: Notify::new(),
             retry_freed: Notify::new(),
             expected_us: AtomicU64::new(0),
             expected_gap_us: AtomicU64::new(0),
@@ -129,7 +202,20 @@ impl Pool {
     /// Replaces the replicas, and lets waiting requests look again.
     pub fn set_members(&self, members: Vec<Arc<Replica>>) {
         self.members.store(Arc::new(members));
-        self.improved.notify_waiters();
+        self.improved();
+    }
+
+    /// A replica became better, got room, or joined: those who wait look again.
+    pub fn improved(&self) {
+        self.better.notify_waiters();
+        if let Some(waiting) = self.waiting.get() {
+            waiting.look();
+        }
+    }
+
+    /// Those who wait for a place; made once, and the same for as long as the pool lives.
+    pub fn waiting(&self, make: impl FnOnce() -> Arc<dyn Waiting>) -> &Arc<dyn Waiting> {
+        self.waiting.get_or_init(make)
     }
 
     /// How long a first byte normally takes at most (99th percentile), once known.

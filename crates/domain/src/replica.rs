@@ -6,6 +6,8 @@ use crate::endpoint::Endpoint;
 use crate::health::{Gate, Health};
 use crate::histogram::Histogram;
 use crate::outcome::Outcome;
+use crate::room::Room;
+pub use crate::secret::Secret;
 use crate::transport::Dial;
 use crate::watched::Watched;
 use arc_swap::ArcSwap;
@@ -71,30 +73,6 @@ pub fn name_hash(name: &str) -> u64 {
     })
 }
 
-/// A value that never shows itself in a log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a value.
-    #[must_use]
-    pub fn new(value: String) -> Self {
-        Self(value)
-    }
-
-    /// The value, for the one place that must send or compare it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// One running copy of a service.
 #[derive(Debug)]
 pub struct Replica {
@@ -131,6 +109,8 @@ pub struct Live {
     outcomes: [AtomicU64; Outcome::COUNT],
     /// Time from sending a request to the head of its answer.
     pub first_byte: Histogram,
+    /// How much it may be given at once.
+    pub room: Room,
     /// Why it is in its state, for people.
     why: ArcSwap<String>,
     /// Wakes attempts and streams on this replica when its gate gets narrower. Shared, so
@@ -147,10 +127,48 @@ impl Replica {
         Self { id, live: Live::new(), abilities: Abilities::default() }
     }
 
-    /// Whether it may take one more attempt by its own concurrency bound.
+    /// How many attempts it may have at once, as configured and as found; 0 for no bound.
+    #[must_use]
+    pub fn bound(&self) -> u32 {
+        match (self.id.max_in_flight, self.live.room.limit()) {
+            (0, found) => found,
+            (set, 0) => set,
+            (set, found) => set.min(found),
+        }
+    }
+
+    /// Whether its bound is known to be what it can start: set, or found.
+    #[must_use]
+    pub fn is_bounded(&self) -> bool {
+        self.bound() > 0 && (self.id.max_in_flight > 0 || self.live.room.is_found())
+    }
+
+    /// How many more attempts it may take.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        match self.bound() {
+            0 => u32::MAX,
+            bound => bound.saturating_sub(self.live.in_flight()),
+        }
+    }
+
+    /// Whether it may take one more attempt.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.id.max_in_flight == 0 || self.live.in_flight() < self.id.max_in_flight
+        self.room() > 0
+    }
+
+    /// Counts one more attempt in, where there is room for it. Several threads may try at
+    /// once: the bound holds all the same.
+    #[must_use]
+    pub fn try_enter(&self) -> bool {
+        let bound = self.bound();
+        let before = self.live.enter();
+        if bound > 0 && before >= bound {
+            self.live.leave();
+            return false;
+        }
+        true
     }
 
     /// Weight with slow start applied; always above 0.
@@ -178,6 +196,7 @@ impl Live {
             consecutive_faults: AtomicU32::new(0),
             outcomes: [const { AtomicU64::new(0) }; Outcome::COUNT],
             first_byte: Histogram::default(),
+            room: Room::default(),
             why: ArcSwap::from_pointee("not probed yet".to_owned()),
             worsened: Arc::default(),
             watched: Watched::default(),
@@ -252,12 +271,12 @@ impl Live {
     /// Attempts under way.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
+        self.in_flight.load(SeqCst)
     }
 
-    /// One attempt more.
-    pub fn enter(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+    /// One attempt more, bound or not; gives how many there were.
+    pub fn enter(&self) -> u32 {
+        self.in_flight.fetch_add(1, SeqCst)
     }
 
     /// One attempt less.

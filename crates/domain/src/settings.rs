@@ -2,6 +2,9 @@
 //!
 //! Every default stands beside the reason for it. Durations are written `"10s"`, `"250ms"`.
 
+mod admission;
+
+pub use admission::{Concurrency, Queue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +19,20 @@ pub enum Tier {
     Core,
     /// Given up first.
     BestEffort,
+}
+
+impl Tier {
+    /// All of them, the most important first.
+    pub const ALL: [Self; 2] = [Self::Core, Self::BestEffort];
+
+    /// Its name in the configuration, in headers, metrics and views.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::BestEffort => "best_effort",
+        }
+    }
 }
 
 /// What a service speaks: decides which errors it gets and what may be repeated.
@@ -312,6 +329,10 @@ pub struct ServiceSettings {
     pub hold: Hold,
     /// Second attempts beside slow ones.
     pub hedge: Hedge,
+    /// How much each replica is given at once.
+    pub concurrency: Concurrency,
+    /// Waiting for a place.
+    pub queue: Queue,
     /// Streams that outlive their replica.
     pub resume: Resume,
     /// Probes.

@@ -69,6 +69,19 @@ pub(crate) enum Refusal {
          later"
     )]
     Degraded(String),
+    /// More is asked for than the replicas can take.
+    #[error(
+        "`{service}` has more to do than its replicas can take: {waiting} requests wait. Try \
+         again later"
+    )]
+    Overloaded {
+        /// The service.
+        service: String,
+        /// How many wait.
+        waiting: u32,
+        /// When there may be room again.
+        retry: Duration,
+    },
     /// Every attempt failed.
     #[error("All {attempts} attempts on `{service}` failed; the last one: {last}")]
     AllFailed {
@@ -129,6 +142,7 @@ impl Refusal {
                 (S::SERVICE_UNAVAILABLE, "server_error", "no_replica_available", None)
             }
             Self::Degraded(_) => (S::SERVICE_UNAVAILABLE, "server_error", "degraded", None),
+            Self::Overloaded { .. } => (S::SERVICE_UNAVAILABLE, "server_error", "overloaded", None),
             Self::AllFailed { .. } => (S::BAD_GATEWAY, "server_error", "all_attempts_failed", None),
             Self::NotRepeatable(_) => (S::BAD_GATEWAY, "server_error", "replica_failed", None),
             Self::NoAgreement { .. } => (S::BAD_GATEWAY, "server_error", "no_agreement", None),
@@ -145,7 +159,9 @@ impl Refusal {
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::Expired(_) => Outcome::Expired,
-            Self::Unavailable { .. } | Self::Degraded(_) => Outcome::Backpressure,
+            Self::Unavailable { .. } | Self::Degraded(_) | Self::Overloaded { .. } => {
+                Outcome::Backpressure
+            }
             Self::NoAgreement { .. } => Outcome::ReplicaFault(ReplicaFault::Garbage),
             Self::AllFailed { last, .. } | Self::NotRepeatable(last) => *last,
             _ => Outcome::ClientFault,
@@ -162,18 +178,26 @@ impl Refusal {
             Shape::Kserve => json(status, &serde_json::json!({ "error": self.to_string() })),
         };
         let headers = response.headers_mut();
-        if matches!(self, Self::Degraded(_)) {
-            // A level is kept for a while.
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("30"));
+        if let Some(retry) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds(retry)));
         }
-        if matches!(self, Self::Unavailable { .. }) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if status.is_server_error() {
+        // No attempt was made when there was no place for one: another try does no harm.
+        if status.is_server_error() && !matches!(self, Self::Overloaded { .. }) {
             // Our own attempts are used up; a client that tries again multiplies the load.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
         response
+    }
+
+    /// When another try makes sense.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { .. } => Some(Duration::from_secs(1)),
+            // A level is kept for a while.
+            Self::Degraded(_) => Some(Duration::from_secs(30)),
+            Self::Overloaded { retry, .. } => Some(*retry),
+            _ => None,
+        }
     }
 
     /// OpenAI's error object.
@@ -218,6 +242,14 @@ impl Refusal {
         }
         response
     }
+}
+
+/// Longest time that a client is sent away for: by then everything may be different.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+
+/// Whole seconds, as `retry-after` has them: at least one.
+fn seconds(time: Duration) -> u64 {
+    time.min(AWAY_MAX).as_secs_f64().ceil().max(1.0) as u64
 }
 
 /// gRPC's percent encoding of messages: everything outside printable ASCII, and `%`.

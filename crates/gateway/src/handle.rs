@@ -1,5 +1,6 @@
 //! One request of one client: read, route, and hand to the exchange.
 
+use crate::admit::concurrency::Work;
 use crate::attempt::guard::{LogLine, RequestGuard};
 use crate::body::OutBody;
 use crate::body::read::{self, BodyLimits, ReadBody};
@@ -160,6 +161,8 @@ pub(crate) struct Routed {
     pub(crate) stateful: bool,
     /// A stream is asked for.
     pub(crate) stream: bool,
+    /// Tokens of prompt and answer, as far as they can be told before.
+    pub(crate) tokens: u64,
     pub(crate) key: u64,
 }
 
@@ -167,7 +170,7 @@ impl Routed {
     /// Routed without having looked into the body.
     fn plain(entry: Arc<Entry>, head: &Parts, stateful: bool) -> Self {
         let key = key_of(&entry, head, None, None);
-        Self { tier: None, entry, model: None, stateful, stream: false, key }
+        Self { tier: None, entry, model: None, stateful, stream: false, tokens: 1, key }
     }
 }
 
@@ -235,7 +238,9 @@ impl Call<'_> {
         }
         let guard = part.unwrap_or_else(|| {
             let log = self.log.take();
-            let guard = RequestGuard::enter(pool.clone(), self.started, log, self.trace.cloned());
+            let work = Work::of(&head.method, head.uri.path(), body.bytes.len(), routed.stream);
+            let (entry, trace) = (routed.entry.clone(), self.trace.cloned());
+            let guard = RequestGuard::enter(entry, work, self.started, log, trace);
             if self.client.internal {
                 guard.is_internal();
             }
@@ -257,6 +262,8 @@ impl Call<'_> {
             key: routed.key,
             tier: routed.tier.unwrap_or(self.client.tier(settings)),
             waits: !self.client.internal,
+            flow: self.client.source,
+            cost: routed.tokens,
             own_deadline,
         };
         let worker = self.worker.clone();
@@ -457,7 +464,7 @@ fn route_body(
         Found::Within(entry) => Ok(Routed::plain(entry, head, true)),
         Found::Service(entry, tier) if entry.service.settings.protocol != Protocol::Openai => {
             let key = key_of(&entry, head, None, None);
-            Ok(Routed { entry, tier, model: None, stateful: false, stream: false, key })
+            Ok(Routed { entry, tier, model: None, stateful: false, stream: false, tokens: 1, key })
         }
         Found::Service(entry, tier) => {
             by_model(table, Some(entry), head, body).map(|routed| Routed { tier, ..routed })
@@ -499,8 +506,19 @@ fn by_model(
     let settings = &entry.service.settings;
     let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));
     let key = key_of(&entry, head, read.user, read.prompt);
+    let tokens = estimate(bytes.len(), read.max_tokens);
     let (stateful, stream) = (read.stateful, read.stream);
-    Ok(Routed { tier: None, model, stateful, stream, key, entry })
+    Ok(Routed { tier: None, model, stateful, stream, tokens, key, entry })
+}
+
+/// Bytes of a request's JSON for each token of its prompt, about.
+const BYTES_PER_TOKEN: usize = 4;
+/// Tokens of an answer that says nothing of its length.
+const ANSWER: u64 = 256;
+
+/// Tokens that a request will take, about.
+fn estimate(body: usize, max_tokens: Option<u64>) -> u64 {
+    ((body / BYTES_PER_TOKEN) as u64).saturating_add(max_tokens.unwrap_or(ANSWER))
 }
 
 fn alias(settings: &ServiceSettings, name: &str) -> Option<String> {

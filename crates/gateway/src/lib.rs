@@ -9,6 +9,7 @@
 //! out as signals, states come back as gates on the replicas.
 
 pub mod access_log;
+mod admit;
 mod answers;
 mod attempt;
 mod background;
@@ -38,6 +39,7 @@ mod template;
 pub mod trace;
 mod upgrade;
 mod upstream;
+mod usage;
 mod within;
 pub mod worker;
 

@@ -1,5 +1,6 @@
 //! WebSocket upgrades: passed through as they are, once, to one replica.
 
+use crate::admit::concurrency::Work;
 use crate::attempt::guard::{AttemptGuard, RequestGuard};
 use crate::body::relay::Relay;
 use crate::body::{OutBody, UpBody};
@@ -52,7 +53,13 @@ pub(crate) async fn relay(
     trace: Option<&Rc<RequestTrace>>,
 ) -> Result<Response<OutBody>, Refusal> {
     let pool = &entry.service.pool;
-    let counted = Rc::new(RequestGuard::enter(pool.clone(), clock::now(), None, trace.cloned()));
+    let counted = Rc::new(RequestGuard::enter(
+        entry.clone(),
+        Work::Unknown,
+        clock::now(),
+        None,
+        trace.cloned(),
+    ));
     let Some(guard) = pick_any(worker, entry, &counted, source) else {
         counted.settle(Outcome::Backpressure);
         let why = "no replica is ready".into();
@@ -97,6 +104,7 @@ fn join(
     request: Rc<RequestGuard>,
 ) -> Response<OutBody> {
     request.answered(response.status());
+    guard.begun();
     let replica = hyper::upgrade::on(&mut response);
     tokio::task::spawn_local(async move {
         let (Ok(client), Ok(replica)) = tokio::join!(client, replica) else {

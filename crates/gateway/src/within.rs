@@ -3,11 +3,13 @@
 //! It is reached as any replica is, but it is one of a kind: always held to be well (who is
 //! in this process dies with it), asked once, never waited for, and no model service.
 
+use crate::admit::queue::Queue;
 use crate::balance;
 use crate::route::{Entry, prefix_matches};
 use evenkeel_domain::replica::{Identity, name_hash};
 use evenkeel_domain::settings::{
-    BalanceOptions, Deadlines, Hedge, Hold, Protocol, Resume, Retry, ServiceSettings, Tier,
+    BalanceOptions, Concurrency, Deadlines, Hedge, Hold, Protocol, Resume, Retry, ServiceSettings,
+    Tier,
 };
 use evenkeel_domain::transport::Dial;
 use evenkeel_domain::{Endpoint, Health, Pool, Replica, Service, clock};
@@ -40,7 +42,8 @@ impl Within {
         let policy = least_requests(&settings.balance_options);
         let pool = Arc::new(Pool::new(name.into()));
         pool.set_members(vec![Arc::new(replica(name, dial))]);
-        let entry = Entry { service: Service { settings, pool }, policy, within: true };
+        let queue = Queue::of(&pool);
+        let entry = Entry { service: Service { settings, pool }, policy, within: true, queue };
         Self { paths, entry: Arc::new(entry) }
     }
 
@@ -86,6 +89,8 @@ fn settings(name: &str, max_body: u64) -> ServiceSettings {
         deadlines: Deadlines { first_byte: LONGEST, total: LONGEST, ..Deadlines::default() },
         retry: Retry { max_attempts: 1, ..Retry::default() },
         hold: Hold { time: Duration::ZERO, requests: 0 },
+        concurrency: Concurrency { adaptive: false, ..Concurrency::default() },
+        queue: Default::default(),
         hedge: Hedge { enabled: false, ..Hedge::default() },
         resume: Resume { enabled: false, ..Resume::default() },
         probe: Default::default(),

@@ -1,6 +1,7 @@
 //! One worker: a thread with a single-threaded runtime, its own listeners and its own
 //! connections to replicas. Workers share only atomics.
 
+use crate::admit::concurrency;
 use crate::background::Background;
 use crate::listen::{self, Listener};
 use crate::shared::Shared;
@@ -52,7 +53,13 @@ pub fn start(
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let runtime =
             Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        runtime.block_on(run(Rc::new(Worker::new(shared)), listeners, within))
+        let worker = Rc::new(Worker::new(shared));
+        runtime.block_on(async {
+            if index == 0 {
+                tokio::task::spawn_local(concurrency::run(worker.shared.clone()));
+            }
+            run(worker, listeners, within).await
+        })
     })
 }
 

@@ -6,7 +6,9 @@ use evenkeel_admin::view::{GatewayView, OverrideView};
 use evenkeel_admin::{AdminState, Control, ControlError, ControlFuture, Follow, Source};
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
+use evenkeel_domain::pool::Refused;
 use evenkeel_domain::replica::{Identity, Secret, name_hash};
+use evenkeel_domain::room::Told;
 use evenkeel_domain::settings::{ServiceSettings, Tier};
 use evenkeel_domain::{Endpoint, Health, Outcome, Pool, Replica, ReplicaFault, clock};
 use evenkeel_wire::TcpDialer;
@@ -30,6 +32,8 @@ pub(crate) fn settings(name: &str, tier: Tier) -> ServiceSettings {
         retry: Default::default(),
         hold: Default::default(),
         hedge: Default::default(),
+        concurrency: Default::default(),
+        queue: Default::default(),
         resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),
@@ -85,6 +89,10 @@ impl Fake {
         let members: Vec<_> = (0..3).map(|i| replica("chat", i, i != 2)).collect();
         members[0].live.set_health(Health::Healthy, false, "probe: 200 in 3 ms".into(), now);
         members[0].live.enter();
+        members[0].live.room.set_limit(4);
+        members[0].live.room.set_found(true);
+        let told = Told { at: now, running: 4, waiting: 3, slots: None, full: false, ours: 1 };
+        members[0].live.room.tell(Some(told));
         members[1].live.set_health(
             Health::Suspect,
             false,
@@ -108,6 +116,10 @@ impl Fake {
         members[1].live.record_outcome(fault, now);
         chat.counts.requests[fault.index()].fetch_add(1, Relaxed);
         chat.counts.retries.fetch_add(4, Relaxed);
+        chat.counts.refuse(Tier::Core, Refused::Overloaded);
+        chat.counts.refuse(Tier::Core, Refused::Overloaded);
+        chat.counts.set_overloaded(Tier::BestEffort, true);
+        chat.counts.queue_wait.record(Duration::from_millis(70));
         chat.counts.active.fetch_add(1, Relaxed);
         chat.set_members(members);
         let batch = Arc::new(Pool::new("batch".into()));

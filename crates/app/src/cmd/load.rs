@@ -70,6 +70,10 @@ pub(super) struct Args {
     /// How long one answer may take
     #[arg(long, default_value = "60s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// How often a request is tried again that was refused or met a fault, as OpenAI's
+    /// libraries do
+    #[arg(long, default_value_t = 0)]
+    retries: u32,
     /// Authority to trust
     #[arg(long)]
     ca: Option<PathBuf>,
@@ -138,6 +142,7 @@ fn settings(args: &Args) -> LoadSettings {
         body: args.body.clone(),
         headers: args.header.clone(),
         timeout: args.timeout,
+        retries: args.retries,
         ca: args.ca.clone(),
         h2: args.h2,
         expect: match (&args.reference, args.same) {

@@ -160,7 +160,8 @@ fn check_service(key: &str, service: &ServiceConfig, problems: &mut Problems) {
 
 fn check_numbers(key: &str, service: &ServiceConfig, problems: &mut Problems) {
     let deadlines = &service.deadlines;
-    let positive: [(&str, Duration); 8] = [
+    let (target, interval) = service.queue.codel(service.protocol);
+    let positive: [(&str, Duration); 11] = [
         ("deadlines.connect", deadlines.connect),
         ("deadlines.first_byte", deadlines.first_byte),
         ("deadlines.idle", deadlines.idle),
@@ -169,6 +170,9 @@ fn check_numbers(key: &str, service: &ServiceConfig, problems: &mut Problems) {
         ("probe.timeout", service.probe.timeout),
         ("probe.fast_interval", service.probe.fast_interval),
         ("ejection.window", service.ejection.window),
+        ("queue.max_wait", service.queue.max_wait),
+        ("queue.target", target),
+        ("queue.interval", interval),
     ];
     for (name, value) in positive {
         if value.is_zero() {
@@ -179,6 +183,12 @@ fn check_numbers(key: &str, service: &ServiceConfig, problems: &mut Problems) {
         problems.add(
             format!("{key}.deadlines.first_byte"),
             "longer than `total`, which would always end first",
+        );
+    }
+    if target > interval {
+        problems.add(
+            format!("{key}.queue.target"),
+            "longer than `interval`: no wait could be normal for so long",
         );
     }
     if service.retry.max_attempts == 0 {

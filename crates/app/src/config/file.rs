@@ -4,8 +4,8 @@ use super::answers;
 use evenkeel_batch::BatchSettings;
 use evenkeel_domain::answers::{Answers, Cache, Degrade, Golden, Quorum};
 use evenkeel_domain::settings::{
-    BalanceOptions, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Resume, Retry,
-    ServiceSettings, Tier,
+    BalanceOptions, Concurrency, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Queue, Resume,
+    Retry, ServiceSettings, Tier,
 };
 use evenkeel_gateway::RouteRule;
 use evenkeel_gateway::settings::{Cors, Limits};
@@ -220,6 +220,12 @@ pub(crate) struct ServiceConfig {
     /// Second attempts beside slow ones.
     #[serde(default)]
     pub(crate) hedge: Hedge,
+    /// How much each replica is given at once.
+    #[serde(default)]
+    pub(crate) concurrency: Concurrency,
+    /// Waiting for a place.
+    #[serde(default)]
+    pub(crate) queue: Queue,
     /// Streams that outlive their replica.
     #[serde(default)]
     pub(crate) resume: Resume,
@@ -372,6 +378,8 @@ impl ServiceConfig {
             retry: self.retry.clone(),
             hold: self.hold.clone(),
             hedge: self.hedge.clone(),
+            concurrency: self.concurrency.clone(),
+            queue: self.queue.clone(),
             resume: self.resume.clone(),
             probe: self.probe.clone(),
             ejection: self.ejection.clone(),

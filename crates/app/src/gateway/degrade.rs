@@ -201,9 +201,9 @@ fn keep<T>(all: &mut VecDeque<T>, one: T, most: usize) {
 /// Share of the room of open replicas that is in use.
 fn load(pool: &Pool) -> Option<f64> {
     let members = pool.members();
-    let bounded = members.iter().filter(|r| r.live.gate() == Gate::Open && r.id.max_in_flight > 0);
-    let (used, room) = bounded
-        .fold((0, 0), |(used, room), r| (used + r.live.in_flight(), room + r.id.max_in_flight));
+    let bounded = members.iter().filter(|r| r.live.gate() == Gate::Open && r.is_bounded());
+    let (used, room) =
+        bounded.fold((0, 0), |(used, room), r| (used + r.live.in_flight(), room + r.bound()));
     (room > 0).then(|| f64::from(used) / f64::from(room))
 }
 

@@ -241,25 +241,34 @@ async fn a_server_elsewhere_that_is_removed_goes_on_with_what_it_has() {
     let up = Up::start(&service(STAY, &urls)).await.ready().await;
     let ask_slowly = || {
         let oracle = Oracle::new(&up.url());
-        tokio::spawn(async move { oracle.ask("a long story", 60, true).await })
+        tokio::spawn(async move { oracle.ask("a long story", 100, true).await })
     };
-    let streams = [ask_slowly(), ask_slowly()];
-    until("each has one", || async {
-        replicas.iter().all(|r| asked(r, "a long story").len() == 1).then_some(())
-    })
-    .await;
+    // Which of two idle replicas is asked is chance, and something else may be under way.
+    let mut streams = Vec::new();
+    while !replicas.iter().all(|r| !asked(r, "a long story").is_empty()) {
+        assert!(streams.len() < 10, "one of them is never asked");
+        streams.push(ask_slowly());
+        until("it is under way", || async {
+            let begun: usize = replicas.iter().map(|r| asked(r, "a long story").len()).sum();
+            (begun == streams.len()).then_some(())
+        })
+        .await;
+    }
+    let begun = replicas.each_ref().map(|r| asked(r, "a long story").len());
     reload(&up, &service(STAY, &urls[..1]));
     until("one is gone", || async { (up.replicas().await.len() == 1).then_some(()) }).await;
     for _ in 0..4 {
         assert_eq!(ask(&up.clients, "", &chat("hello", 1, false)).await.status, 200);
     }
     assert_eq!(asked(&replicas[1], "hello"), [], "nothing new goes there");
-    assert_eq!(asked(&replicas[1], "a long story"), [None], "it should have been under way");
+    let under_way = asked(&replicas[1], "a long story");
+    assert!(under_way.iter().all(Option::is_none), "they should be under way: {under_way:?}");
     for stream in streams {
         let seen = stream.await.expect("the stream was asked for");
         assert!(seen.is_ok(), "{:?}", seen.verdict);
     }
-    for replica in &replicas {
-        assert_eq!(asked(replica, "a long story"), [Some(Ended::Finished)], "it moved nowhere");
+    for (replica, begun) in replicas.iter().zip(begun) {
+        let ended = asked(replica, "a long story");
+        assert_eq!(ended, vec![Some(Ended::Finished); begun], "none moved");
     }
 }

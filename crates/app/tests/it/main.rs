@@ -16,6 +16,7 @@ mod foreign;
 mod leaving;
 mod llama;
 mod operate;
+mod overload;
 mod processes;
 mod resume;
 mod servers;

@@ -48,7 +48,7 @@ impl Slot {
         if !head.status.is_success() {
             self.read(&mut connection, body).await?;
             self.connection = Some(connection);
-            return Err(Flaw::status(head.status, &self.body));
+            return Err(Flaw::status(head.status, &head.headers, &self.body));
         }
         if job.settings.stream {
             check_type(&head.headers)?;

@@ -1,5 +1,6 @@
 //! How a request ended, as a closed set that reports count by.
 
+use crate::load::retry::Again;
 use evenkeel_domain::outcome::NetworkFault;
 use serde::Serialize;
 use std::error::Error;
@@ -78,13 +79,15 @@ pub struct Flaw {
     pub outcome: Outcome,
     /// For people.
     pub text: String,
+    /// What the server says of trying again.
+    pub again: Again,
 }
 
 impl Flaw {
     /// A flaw of this kind.
     #[must_use]
     pub fn new(outcome: Outcome, text: impl Into<String>) -> Self {
-        Self { outcome, text: text.into() }
+        Self { outcome, text: text.into(), again: Again::default() }
     }
 
     pub(crate) fn wrong(text: impl Into<String>) -> Self {
@@ -96,7 +99,7 @@ impl Flaw {
     }
 
     /// Of an answer with a status that is not success.
-    pub(crate) fn status(status: http::StatusCode, body: &[u8]) -> Self {
+    pub(crate) fn status(status: http::StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Self {
         let outcome = match status.as_u16() {
             300..=399 => Outcome::Http3xx,
             400..=499 => Outcome::Http4xx,
@@ -104,7 +107,8 @@ impl Flaw {
             _ => Outcome::Wrong,
         };
         let shown = String::from_utf8_lossy(&body[..body.len().min(200)]);
-        Self::new(outcome, format!("{status} {}", shown.trim()))
+        let again = Again::of(status, headers);
+        Self { again, ..Self::new(outcome, format!("{status} {}", shown.trim())) }
     }
 
     /// Of a connection that did not come about.

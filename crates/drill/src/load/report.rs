@@ -19,6 +19,8 @@ pub struct Report {
     pub latency: Quantiles,
     /// How long failed requests took to fail.
     pub failed_wait: Quantiles,
+    /// How long each refusal (429, 503) took, also of requests that were tried again.
+    pub refused_wait: Quantiles,
     /// Time to the first content of a stream.
     pub ttft: Quantiles,
     /// Time between two pieces of content of a stream.
@@ -47,6 +49,8 @@ pub struct Totals {
     pub unsent: u64,
     /// Sent during warm-up.
     pub warm_up: u64,
+    /// Tries beyond each request's first.
+    pub retries: u64,
     /// The part of ended requests that were ok; `None` if none ended.
     pub success: Option<f64>,
     /// From the start to the last answer.
@@ -126,6 +130,7 @@ impl Report {
             outcomes: named.map(|(outcome, count)| (outcome.name(), count)).collect(),
             latency: Quantiles::of(&tally.latency),
             failed_wait: Quantiles::of(&tally.failed_wait),
+            refused_wait: Quantiles::of(&tally.refused_wait),
             ttft: Quantiles::of(&tally.ttft),
             gap: Quantiles::of(&tally.gap),
             send_delay: Quantiles::of(&tally.late),
@@ -167,6 +172,7 @@ impl Totals {
             interrupted: tally.begun - ended,
             unsent: tally.unsent,
             warm_up: tally.warm_up,
+            retries: tally.retries,
             success: (ended > 0).then(|| ok as f64 / ended as f64),
             elapsed_s,
             rate: per_second(ended),

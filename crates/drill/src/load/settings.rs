@@ -49,6 +49,8 @@ pub struct LoadSettings {
     /// How long one request may take from when it is sent.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// How often a client tries again that was refused or met a fault.
+    pub retries: u32,
     /// Trusted authorities (PEM) instead of the system's.
     pub ca: Option<PathBuf>,
     /// HTTP/2: without TLS by prior knowledge, with TLS if the server agrees.
@@ -79,6 +81,7 @@ impl Default for LoadSettings {
             body: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(60),
+            retries: 0,
             ca: None,
             h2: false,
             expect: Expect::Nothing,

@@ -26,6 +26,7 @@ fn summary(report: &Report) -> String {
         (totals.unsent, "due but not sent"),
         (totals.interrupted, "interrupted"),
         (totals.warm_up, "in warm-up"),
+        (totals.retries, "retries"),
     ] {
         if count > 0 {
             let _ = write!(out, ", {count} {what}");
@@ -55,6 +56,7 @@ fn times(report: &Report) -> Table {
         ("first token", &report.ttft),
         ("gap between tokens", &report.gap),
         ("until failure", &report.failed_wait),
+        ("until refusal", &report.refused_wait),
         ("sent late by", &report.send_delay),
     ];
     for (name, quantiles) in rows {

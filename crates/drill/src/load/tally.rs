@@ -21,6 +21,8 @@ pub(crate) struct Tally {
     pub(crate) outcomes: [u64; Outcome::ALL.len()],
     pub(crate) latency: Histogram<u64>,
     pub(crate) failed_wait: Histogram<u64>,
+    pub(crate) refused_wait: Histogram<u64>,
+    pub(crate) retries: u64,
     pub(crate) ttft: Histogram<u64>,
     pub(crate) gap: Histogram<u64>,
     pub(crate) late: Histogram<u64>,
@@ -57,6 +59,8 @@ impl Tally {
             outcomes: [0; Outcome::ALL.len()],
             latency: histogram()?,
             failed_wait: histogram()?,
+            refused_wait: histogram()?,
+            retries: 0,
             ttft: histogram()?,
             gap: histogram()?,
             late: histogram()?,
@@ -77,6 +81,11 @@ impl Tally {
     pub(crate) fn unsent(&mut self, intended: Instant) {
         self.unsent += 1;
         self.timeline.offered(intended.saturating_duration_since(self.from));
+    }
+
+    /// A try was refused for too much load, so long after it was sent.
+    pub(crate) fn refused(&mut self, waited: Duration) {
+        self.refused_wait.saturating_record(micros(waited));
     }
 
     /// The first content of a stream came.
@@ -158,6 +167,7 @@ impl Tally {
         self.begun += other.begun;
         self.unsent += other.unsent;
         self.warm_up += other.warm_up;
+        self.retries += other.retries;
         self.tokens += other.tokens;
         self.bytes += other.bytes;
         self.last = self.last.max(other.last);
@@ -167,6 +177,7 @@ impl Tally {
         let pairs = [
             (&mut self.latency, other.latency),
             (&mut self.failed_wait, other.failed_wait),
+            (&mut self.refused_wait, other.refused_wait),
             (&mut self.ttft, other.ttft),
             (&mut self.gap, other.gap),
             (&mut self.late, other.late),

@@ -3,10 +3,12 @@
 use crate::load::exchange::Slot;
 use crate::load::job::Job;
 use crate::load::pace::Pacer;
+use crate::load::prompt::Shot;
 use crate::load::schedule::{Arrival, Schedule};
 use crate::load::tally::{Tally, Times};
-use crate::load::{Flaw, Outcome, Record};
+use crate::load::{Flaw, Outcome, Record, retry};
 use evenkeel_domain::clock::now;
+use evenkeel_domain::rng;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -196,17 +198,25 @@ impl Hand {
         }
         let shot = job.prompts.shot(index, record);
         let sent = now();
-        let mut last = None;
-        let on_tokens = |count| {
-            let at = now();
-            if counts {
-                self.tokens(intended, last.replace(at), at, count);
+        let mut rng = rng::seeded(job.settings.seed ^ index);
+        let mut tries = 0;
+        let result = loop {
+            let began = now();
+            let result = self.once(slot, &shot, intended).await;
+            let Err(flaw) = &result else { break result };
+            if counts && flaw.again.refused {
+                locked(&self.tally).refused(now().saturating_duration_since(began));
             }
-        };
-        let exchange = slot.exchange(job, &job.target, &shot, on_tokens);
-        let result = match tokio::time::timeout(job.settings.timeout, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(Flaw::new(Outcome::Timeout, timeout_text(job.settings.timeout))),
+            let pause = match tries < job.settings.retries {
+                true => retry::pause(flaw, tries + 1, &mut rng),
+                false => None,
+            };
+            let Some(pause) = pause else { break result };
+            tries += 1;
+            if counts {
+                locked(&self.tally).retries += 1;
+            }
+            tokio::time::sleep(pause).await;
         };
         live.ended.fetch_add(1, Relaxed);
         let outcome = result.as_ref().err().map(|flaw| flaw.outcome);
@@ -219,6 +229,24 @@ impl Hand {
             tally.warm_up += 1;
         }
         !matches!(outcome, Some(Outcome::Refused | Outcome::Unreachable))
+    }
+
+    /// One try.
+    async fn once(&self, slot: &mut Slot, shot: &Shot, intended: Instant) -> Result<(), Flaw> {
+        let job = &self.share.job;
+        let counts = self.counts(intended);
+        let mut last = None;
+        let on_tokens = |count| {
+            let at = now();
+            if counts {
+                self.tokens(intended, last.replace(at), at, count);
+            }
+        };
+        let exchange = slot.exchange(job, &job.target, shot, on_tokens);
+        match tokio::time::timeout(job.settings.timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(Flaw::new(Outcome::Timeout, timeout_text(job.settings.timeout))),
+        }
     }
 
     fn tokens(&self, intended: Instant, last: Option<Instant>, at: Instant, count: u64) {

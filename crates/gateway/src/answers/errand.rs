@@ -33,6 +33,7 @@ pub(crate) struct Errand {
     pub(super) stateful: bool,
     pub(super) stream: bool,
     key: u64,
+    tokens: u64,
     pub(super) head: Parts,
     pub(super) body: Bytes,
     memory: Option<Rc<Reserved>>,
@@ -41,7 +42,7 @@ pub(crate) struct Errand {
 impl Errand {
     /// `None` when the body is not held whole: it can be sent once only.
     pub(super) fn new(call: &Call<'_>, routed: Routed, head: Parts, body: ReadBody) -> Self {
-        let Routed { entry, tier, model, stateful, stream, key } = routed;
+        let Routed { entry, tier, model, stateful, stream, tokens, key } = routed;
         Self {
             worker: call.worker.clone(),
             client: call.client.clone(),
@@ -57,6 +58,7 @@ impl Errand {
             stateful,
             stream,
             key,
+            tokens,
             head,
             body: body.bytes,
             memory: body.memory,
@@ -80,6 +82,7 @@ impl Errand {
             stateful: self.stateful,
             stream: self.stream,
             key: self.key,
+            tokens: self.tokens,
             head: self.head.clone(),
             body: self.body.clone(),
             memory: self.memory.clone(),
@@ -95,6 +98,7 @@ impl Errand {
             stateful: self.stateful,
             stream: self.stream,
             key: self.key,
+            tokens: self.tokens,
         };
         let mut call = Call {
             worker: &self.worker,

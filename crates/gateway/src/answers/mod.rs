@@ -13,6 +13,7 @@ mod less;
 mod other;
 mod share;
 
+use crate::admit::concurrency::Work;
 use crate::attempt::guard::RequestGuard;
 use crate::body::OutBody;
 use crate::body::read::ReadBody;
@@ -49,9 +50,10 @@ pub(crate) async fn answer(
     head: Parts,
     body: ReadBody,
 ) -> Result<Response<OutBody>, Refusal> {
-    let pool = routed.entry.service.pool.clone();
+    let (entry, trace) = (routed.entry.clone(), call.trace.cloned());
     let log = call.log.take();
-    let asked = Asked::new(RequestGuard::enter(pool, call.started, log, call.trace.cloned()));
+    let work = Work::of(&head.method, head.uri.path(), body.bytes.len(), routed.stream);
+    let asked = Asked::new(RequestGuard::enter(entry, work, call.started, log, trace));
     if call.client.internal {
         asked.guard().is_internal();
     }

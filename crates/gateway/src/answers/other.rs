@@ -116,8 +116,8 @@ impl Errand {
         let table = self.worker.shared.table.load_full();
         let entry = table.entries().iter().find(|e| e.service.settings.name == name)?.clone();
         // There it is a request like any other; here it is a part of this one.
-        let pool = entry.service.pool.clone();
-        let part = Rc::new(RequestGuard::enter(pool, clock::now(), None, None));
+        let guard = RequestGuard::enter(entry.clone(), request.work(), clock::now(), None, None);
+        let part = Rc::new(guard);
         let got = Box::pin(self.on(entry).run(&part)).await;
         request.attempts_made(part.attempts());
         let mut response = got.ok().filter(|response| response.status().is_success())?;

@@ -57,11 +57,6 @@ pub(crate) fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Whether these bytes are one whole JSON value.
-pub(crate) fn is_json(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,15 +93,5 @@ mod tests {
             assert_eq!(verdict, expected, "{code}");
         }
         assert!(matches!(grpc(None, true), Verdict::Bad(_)));
-    }
-
-    #[test]
-    fn cut_json_is_no_json() {
-        let whole = br#"{"choices":[{"text":"a"}]}"#;
-        assert!(is_json(whole));
-        for cut in 0..whole.len() {
-            assert!(!is_json(&whole[..cut]), "{cut}");
-        }
-        assert!(!is_json(b"{} {}"));
     }
 }

@@ -3,6 +3,8 @@
 //! Both settle when told to, or as `Cancelled` when dropped: a client that leaves drops
 //! the whole tree.
 
+use crate::admit::concurrency::Work;
+use crate::route::Entry;
 use crate::trace::{AttemptTrace, RequestTrace};
 use crate::worker::Worker;
 use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
@@ -30,21 +32,35 @@ pub(crate) struct AttemptGuard {
     settled: bool,
     /// The request may be a query of death and is counted as such.
     apart: bool,
+    /// The answer has begun.
+    begun: Cell<bool>,
     /// Set by the exchange when it gives the attempt up for a reason of its own.
     abandoned: Rc<Cell<Option<Outcome>>>,
     trace: Option<AttemptTrace>,
 }
 
 impl AttemptGuard {
-    /// Counts an attempt in.
-    pub(crate) fn enter(
+    /// Counts an attempt in, where the replica has room for it.
+    pub(crate) fn try_enter(
+        worker: &Rc<Worker>,
+        request: &Rc<RequestGuard>,
+        replica: &Arc<Replica>,
+        started: Instant,
+        apart: bool,
+    ) -> Option<Self> {
+        let entered = replica.try_enter();
+        entered.then(|| Self::entered(worker, request, replica.clone(), started, apart))
+    }
+
+    /// For an attempt that the replica has counted in.
+    fn entered(
         worker: &Rc<Worker>,
         request: &Rc<RequestGuard>,
         replica: Arc<Replica>,
         started: Instant,
         apart: bool,
     ) -> Self {
-        replica.live.enter();
+        replica.live.room.asked();
         if apart {
             replica.live.enter_suspect();
         }
@@ -57,6 +73,7 @@ impl AttemptGuard {
             started,
             settled: false,
             apart,
+            begun: Cell::new(false),
             abandoned: Rc::default(),
             trace: None,
         }
@@ -92,27 +109,53 @@ impl AttemptGuard {
     /// The first good byte is here.
     pub(crate) fn first_byte(&self) {
         let now = clock::now();
+        let took = now.saturating_duration_since(self.started);
         self.replica.live.moved(now);
-        self.replica.live.record_first_byte(now.saturating_duration_since(self.started));
+        self.replica.live.record_first_byte(took);
+        self.begun();
+        if let Some(class) = self.request.work.class() {
+            let us = micros(took);
+            self.replica.live.room.record(clock::millis(self.started), class, us, us);
+        }
+    }
+
+    /// The answer has begun, at a time that says nothing of the replica.
+    pub(crate) fn begun(&self) {
+        if !self.begun.replace(true) {
+            self.replica.live.room.answered();
+        }
+    }
+
+    /// The answer is here whole, with so many tokens that were generated for it.
+    pub(crate) fn generated(&self, tokens: u64) {
+        if self.request.work == Work::Generated {
+            let took = clock::now().saturating_duration_since(self.started);
+            let us = micros(took);
+            let (class, comparable) = Work::generated(tokens, us);
+            self.replica.live.room.record(clock::millis(self.started), class, comparable, us);
+        }
     }
 
     /// The first token of a stream is here.
     pub(crate) fn first_token(&self) {
         let took = clock::now().saturating_duration_since(self.started);
-        self.request.pool.counts.first_token.record(took);
+        self.request.pool().counts.first_token.record(took);
         self.first_byte();
     }
 
     /// The answer got longer.
     pub(crate) fn moved(&self) {
+        self.begun();
         self.replica.live.moved(clock::now());
     }
 
     /// Another attempt of the same errand on the same replica.
     pub(crate) fn again(&self) -> Self {
         let now = clock::now();
+        // The one that goes on has the place; for a moment both are counted.
+        self.replica.live.enter();
         let mut guard =
-            Self::enter(&self.worker, &self.request, self.replica.clone(), now, self.apart);
+            Self::entered(&self.worker, &self.request, self.replica.clone(), now, self.apart);
         guard.abandoned = self.abandoned.clone();
         guard
     }
@@ -138,20 +181,27 @@ impl AttemptGuard {
         if let Some(trace) = self.trace.take() {
             trace.settle(outcome);
         }
+        self.begun();
         self.replica.live.leave();
         if self.apart {
             self.replica.live.leave_suspect();
-            self.request.pool.improved.notify_waiters();
         }
+        let now = clock::now();
         // What a dead incarnation still says never counts against its successor.
         if self.incarnation == self.replica.live.incarnation() {
-            self.worker.shared.settle_attempt(&self.replica, outcome, clock::now());
+            self.worker.shared.settle_attempt(&self.replica, outcome, now);
         }
-        let pool = &self.request.pool;
-        if self.replica.id.max_in_flight > 0 && pool.counts.held.load(Relaxed) > 0 {
-            pool.improved.notify_one();
+        let queue = &self.request.entry.queue;
+        if outcome == Outcome::Ok {
+            queue.took(now.saturating_duration_since(self.started));
         }
+        queue.left();
+        self.request.pool().better.notify_waiters();
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Drop for AttemptGuard {
@@ -163,7 +213,8 @@ impl Drop for AttemptGuard {
 
 /// One request under way on a service.
 pub(crate) struct RequestGuard {
-    pool: Arc<Pool>,
+    entry: Arc<Entry>,
+    work: Work,
     started: Instant,
     ended: Cell<Option<Outcome>>,
     attempts: Cell<u32>,
@@ -197,17 +248,20 @@ pub(crate) struct LogLine {
 impl RequestGuard {
     /// Counts a request in.
     pub(crate) fn enter(
-        pool: Arc<Pool>,
+        entry: Arc<Entry>,
+        work: Work,
         started: Instant,
         log: Option<LogLine>,
         trace: Option<Rc<RequestTrace>>,
     ) -> Self {
+        let pool = &entry.service.pool;
         pool.counts.active.fetch_add(1, Relaxed);
         if let Some(trace) = &trace {
             trace.service(&pool.name);
         }
         Self {
-            pool,
+            entry,
+            work,
             started,
             ended: Cell::new(None),
             attempts: Cell::new(0),
@@ -224,14 +278,15 @@ impl RequestGuard {
     /// It is this process' own.
     pub(crate) fn is_internal(&self) {
         if !self.internal.replace(true) {
-            self.pool.counts.internal.fetch_add(1, Relaxed);
+            self.pool().counts.internal.fetch_add(1, Relaxed);
         }
     }
 
     /// A part of `of`: asks for it, and is counted as it.
     pub(crate) fn part_of(of: &Rc<Self>) -> Self {
         Self {
-            pool: of.pool.clone(),
+            entry: of.entry.clone(),
+            work: of.work,
             started: of.started,
             ended: Cell::new(None),
             attempts: Cell::new(0),
@@ -288,13 +343,22 @@ impl RequestGuard {
         self.aside.as_ref()?.answerer.borrow().clone()
     }
 
+    /// What it asks for.
+    pub(crate) fn work(&self) -> Work {
+        self.work
+    }
+
+    fn pool(&self) -> &Pool {
+        &self.entry.service.pool
+    }
+
     /// The head of the client's answer is known.
     pub(crate) fn answered(&self, status: StatusCode) {
         self.status.set(status.as_u16());
         if self.aside.is_some() {
             return;
         }
-        self.pool.counts.first_byte.record(self.elapsed());
+        self.pool().counts.first_byte.record(self.elapsed());
     }
 
     /// One more piece of the answer was relayed.
@@ -322,7 +386,7 @@ impl RequestGuard {
             return;
         }
         self.ended.set(Some(outcome));
-        let counts = &self.pool.counts;
+        let counts = &self.pool().counts;
         if self.aside.is_some() {
             if self.events.get() > 0 {
                 counts.events.fetch_add(self.events.get(), Relaxed);
@@ -343,7 +407,7 @@ impl RequestGuard {
             trace.settle(outcome);
         }
         if let Some(line) = &self.log {
-            line.log.write(line, &self.pool.name, self.status.get(), outcome, took);
+            line.log.write(line, &self.pool().name, self.status.get(), outcome, took);
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::resume::live::Live;
 use crate::shared::Reserved;
 use crate::template::Template;
 use crate::upstream::{AnswerBody, SendFailure};
+use crate::usage::Usage;
 use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use classify::Verdict;
@@ -314,9 +315,12 @@ async fn whole_json(
     if let Some(many) = many {
         one = many.freeze();
     }
-    if !classify::is_json(&one) {
+    let Some(usage) = Usage::of_json(&one) else {
         let outcome = Outcome::ReplicaFault(ReplicaFault::Garbage);
         return fail(guard, outcome, "answer is not valid JSON".into(), |_| ());
+    };
+    if let Some(tokens) = usage.completion {
+        guard.generated(tokens);
     }
     finish(guard, request, answer.head, OutBody::full(one), Outcome::Ok)
 }

@@ -104,9 +104,9 @@ impl Deaths {
         (!left.is_zero()).then_some(left)
     }
 
-    /// An attempt on this replica begins.
-    pub(super) fn begins_on(&self, replica: &Replica) {
-        self.alone.set(replica.live.suspects() == 0);
+    /// An attempt begins, on a replica with no other suspect or not.
+    pub(super) fn begins(&self, alone: bool) {
+        self.alone.set(alone);
     }
 
     /// Whether the request runs apart.

@@ -1,78 +1,119 @@
-//! Waiting for a replica when none can take a request: bounded in number and time.
+//! Waiting for a place when no replica can take a request: bounded in number and time.
 
 use super::Exchange;
+use crate::admit::queue::{Comer, No, Rules, Turn};
 use crate::attempt::guard::AttemptGuard;
 use crate::error::Refusal;
-use evenkeel_domain::settings::Tier;
-use evenkeel_domain::{Health, Pool, clock};
-use std::sync::Arc;
+use evenkeel_domain::pool::Refused;
+use evenkeel_domain::{Health, Pool};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::time::timeout;
+
+/// As good as for ever, and short enough to be added to any moment.
+const LONG: Duration = Duration::from_secs(86_400);
 
 impl Exchange {
     /// An attempt on a replica, waiting for one if need be.
     pub(super) async fn acquire(&mut self) -> Result<AttemptGuard, Refusal> {
-        if let Some(attempt) = self.pick(self.now()) {
+        // Who had a place before does not wait behind those who come.
+        let again = self.attempts.get() > 0;
+        if (again || !self.entry.queue.is_busy())
+            && let Some(attempt) = self.pick(self.now())
+        {
             return Ok(attempt);
         }
         if self.panel.is_some() {
             // The other voices would wait with it.
-            return Err(self.unavailable(self.pool(), "none is left to ask".into()));
+            self.pool().counts.refuse(self.asker.tier, Refused::NoReplica);
+            return Err(unavailable(self.pool(), "none is left to ask".into()));
         }
-        Box::pin(self.hold()).await
-    }
-
-    async fn hold(&mut self) -> Result<AttemptGuard, Refusal> {
-        let pool = self.entry.service.pool.clone();
         if !self.asker.waits {
-            let why = describe(&pool);
-            return Err(Refusal::Unavailable { service: pool.name.to_string(), why });
+            return Err(unavailable(self.pool(), describe(self.pool())));
         }
-        let settings = self.entry.service.settings.hold.clone();
-        // The second half of the places is for core requests.
-        let places = match self.asker.tier {
-            Tier::Core => settings.requests,
-            Tier::BestEffort => settings.requests / 2,
+        Box::pin(self.wait(again)).await
+    }
+
+    async fn wait(&mut self, again: bool) -> Result<AttemptGuard, Refusal> {
+        let entry = self.entry.clone();
+        let counts = &entry.service.pool.counts;
+        counts.holds.fetch_add(1, Relaxed);
+        let comer = Comer {
+            tier: self.asker.tier,
+            flow: self.asker.flow,
+            cost: self.asker.cost,
+            deadline: self.template.deadline,
+            again,
         };
-        let _place = Place::take(&pool, places).ok_or_else(|| {
-            self.unavailable(&pool, format!("{places} requests already wait for one"))
-        })?;
-        pool.counts.holds.fetch_add(1, Relaxed);
-        let began = clock::now();
-        let budget = settings.time.saturating_sub(self.held_for);
+        let rules = Rules::of(&entry.service.settings).less(self.held_for);
+        let mut ticket = entry.queue.join(comer, rules).map_err(|no| self.refused(no))?;
         loop {
-            let improved = pool.improved.notified();
-            tokio::pin!(improved);
-            // Listening before looking: what changes in between is not missed.
-            improved.as_mut().enable();
-            let now = clock::now();
-            if let Some(attempt) = self.pick(now) {
-                self.held_for += now.duration_since(began);
-                return Ok(attempt);
+            let apart = self.deaths.wait_left(self.now());
+            match ticket.turn(apart.unwrap_or(LONG)).await {
+                Turn::Go(grant) => match self.pick(self.now()) {
+                    Some(attempt) => {
+                        let waited = grant.taken();
+                        counts.queue_wait.record(waited);
+                        self.held_for += waited;
+                        return Ok(attempt);
+                    }
+                    None => ticket = grant.of_no_use(),
+                },
+                // It need not be apart any longer.
+                Turn::Later(waits) => match self.pick(self.now()) {
+                    Some(attempt) => {
+                        self.held_for += waits.waited();
+                        return Ok(attempt);
+                    }
+                    None => ticket = waits,
+                },
+                Turn::Over { up } => return Err(self.waited_in_vain(up)),
             }
-            let left = budget.saturating_sub(now.duration_since(began));
-            if self.left(now).is_zero() {
-                return Err(self.expired());
-            }
-            if left.is_zero() {
-                let why = format!("waited {:?}; {}", settings.time, describe(&pool));
-                return Err(self.unavailable(&pool, why));
-            }
-            let apart = self.deaths.wait_left(now).unwrap_or(left);
-            let _ = timeout(left.min(self.left(now)).min(apart), improved).await;
         }
     }
 
-    fn unavailable(&self, pool: &Pool, why: String) -> Refusal {
-        pool.counts.refused.fetch_add(1, Relaxed);
-        Refusal::Unavailable { service: pool.name.to_string(), why }
+    fn waited_in_vain(&self, up: bool) -> Refusal {
+        if self.left(self.now()).is_zero() {
+            return self.expired();
+        }
+        if up {
+            let waiting = self.pool().counts.held.load(Relaxed);
+            return self.refused(No { why: Refused::Waited, waiting, wait: None });
+        }
+        self.refused(No { why: Refused::NoReplica, waiting: 0, wait: None })
     }
 
-    /// Time still to be spent on hold.
+    fn refused(&self, no: No) -> Refusal {
+        let pool = self.pool();
+        pool.counts.refuse(self.asker.tier, no.why);
+        let settings = &self.entry.service.settings;
+        match no.why {
+            Refused::NoReplica => {
+                let why = format!("waited {:?}; {}", settings.hold.time, describe(pool));
+                unavailable(pool, why)
+            }
+            Refused::QueueFull if pool.open() == 0 => {
+                let why = format!("{} requests already wait for one", no.waiting);
+                unavailable(pool, why)
+            }
+            Refused::Waited | Refused::QueueFull | Refused::Overloaded => {
+                let wait = no.wait.unwrap_or_default();
+                // Not all at the same time again.
+                let spread = 1.0 + self.worker.rng.borrow_mut().f64() / 2.0;
+                let retry = wait.mul_f64(spread);
+                let service = pool.name.to_string();
+                Refusal::Overloaded { service, waiting: no.waiting, retry }
+            }
+        }
+    }
+
+    /// Time still to be spent waiting while there is no replica.
     pub(super) fn hold_left(&self) -> Duration {
         self.entry.service.settings.hold.time.saturating_sub(self.held_for)
     }
+}
+
+fn unavailable(pool: &Pool, why: String) -> Refusal {
+    Refusal::Unavailable { service: pool.name.to_string(), why }
 }
 
 /// "2 isolated, 1 starting": why nobody can take it.
@@ -91,20 +132,4 @@ fn describe(pool: &Pool) -> String {
     }
     let parts: Vec<_> = counted.iter().map(|(h, n)| format!("{n} {h}")).collect();
     format!("its replicas: {}", parts.join(", "))
-}
-
-/// One of the places on hold.
-struct Place(Arc<Pool>);
-
-impl Place {
-    fn take(pool: &Arc<Pool>, most: u32) -> Option<Self> {
-        let place = Self(pool.clone());
-        (pool.counts.held.fetch_add(1, Relaxed) < most).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.counts.held.fetch_sub(1, Relaxed);
-    }
 }

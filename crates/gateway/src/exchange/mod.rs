@@ -55,6 +55,10 @@ pub(crate) struct Asker {
     /// Whether it may wait for a replica. What has time asks again later instead: places on
     /// hold are for people, and what is told of them should be true of people.
     pub(crate) waits: bool,
+    /// Whose requests wait for each other rather than for those of others.
+    pub(crate) flow: u64,
+    /// What it asks for, in tokens.
+    pub(crate) cost: u64,
     /// The caller's own deadline, when it gave one: running out of it is not our fault.
     pub(crate) own_deadline: Option<Duration>,
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 /// Which replicas come into question, from best to worst. A later class is looked at only
-/// when all before it are empty.
+/// when all before it are empty: while a better replica is full, its next place is waited for.
 const CLASSES: [Class; 5] = [
     Class { gate: Gate::Open, tried: false, busy: false },
     Class { gate: Gate::Open, tried: false, busy: true },
@@ -22,6 +22,9 @@ const CLASSES: [Class; 5] = [
     Class { gate: Gate::Desperate, tried: true, busy: true },
 ];
 
+/// Places that others may take in between before a pick is given up.
+const LOST_RACES: usize = 4;
+
 /// The worst that a class still takes.
 struct Class {
     gate: Gate,
@@ -29,40 +32,74 @@ struct Class {
     busy: bool,
 }
 
+/// What came of a pick within a class.
+enum Picked {
+    Attempt(AttemptGuard),
+    /// Replicas of this class have all they can take.
+    Full,
+    /// There is none.
+    Nobody,
+}
+
 impl Exchange {
     /// An attempt on the best replica there is, or `None` when none can take it.
     pub(super) fn pick(&self, now: Instant) -> Option<AttemptGuard> {
-        CLASSES.iter().find_map(|class| self.pick_of(class, now))
+        for class in &CLASSES {
+            match self.pick_of(class, now) {
+                Picked::Attempt(attempt) => return Some(attempt),
+                Picked::Full => return None,
+                Picked::Nobody => {}
+            }
+        }
+        None
     }
 
     /// An attempt on a replica in good health that this request has not tried.
     pub(super) fn pick_fresh(&self, now: Instant) -> Option<AttemptGuard> {
-        self.pick_of(&CLASSES[1], now)
+        match self.pick_of(&CLASSES[1], now) {
+            Picked::Attempt(attempt) => Some(attempt),
+            Picked::Full | Picked::Nobody => None,
+        }
     }
 
-    fn pick_of(&self, class: &Class, now: Instant) -> Option<AttemptGuard> {
-        let pool = &self.entry.service.pool;
-        let members = pool.members();
-        let fits = |replica: &&Arc<Replica>| {
-            let live = &replica.live;
-            live.gate() <= class.gate
-                && self.is_same_revision(replica)
-                && self.is_on_panel(replica)
-                && replica.has_room()
-                && (class.tried || !self.is_tried(replica.id.key))
-                && (class.busy || !live.is_busy(now))
-                && !self.deaths.must_avoid(replica, now)
-        };
-        let fitting: SmallVec<[&Arc<Replica>; 8]> = members.iter().filter(fits).collect();
+    fn pick_of(&self, class: &Class, now: Instant) -> Picked {
+        for _ in 0..LOST_RACES {
+            let members = self.entry.service.pool.members();
+            let fits = |replica: &&Arc<Replica>| {
+                let live = &replica.live;
+                live.gate() <= class.gate
+                    && self.is_same_revision(replica)
+                    && self.is_on_panel(replica)
+                    && (class.tried || !self.is_tried(replica.id.key))
+                    && (class.busy || !live.is_busy(now))
+                    && !self.deaths.must_avoid(replica, now)
+            };
+            let mut full = false;
+            let fitting: SmallVec<[&Arc<Replica>; 8]> = members
+                .iter()
+                .filter(fits)
+                .filter(|replica| {
+                    let room = replica.has_room();
+                    full |= !room;
+                    room
+                })
+                .collect();
+            let Some(chosen) = self.choose(&fitting) else {
+                return if full { Picked::Full } else { Picked::Nobody };
+            };
+            if let Some(attempt) = self.enter(chosen, now) {
+                return Picked::Attempt(attempt);
+            }
+        }
+        Picked::Full
+    }
+
+    fn choose<'m>(&self, fitting: &[&'m Arc<Replica>]) -> Option<&'m Arc<Replica>> {
         let candidates: SmallVec<[Candidate; 8]> = fitting.iter().map(|r| candidate(r)).collect();
         let mut rng = self.worker.rng.borrow_mut();
         let mut ctx = PickContext { source: self.asker.source, key: self.asker.key, rng: &mut rng };
         let at = self.entry.policy.pick(&candidates, &mut ctx)?;
-        let chosen = fitting.get(at).copied()?;
-        if chosen.live.gate() != Gate::Open {
-            pool.counts.panics.fetch_add(1, Relaxed);
-        }
-        Some(self.enter(chosen.clone(), now))
+        fitting.get(at).copied()
     }
 
     /// An answer is gone on with only by the model version that began it.
@@ -75,18 +112,24 @@ impl Exchange {
         self.panel.as_ref().is_none_or(|panel| panel.admits(replica))
     }
 
-    fn enter(&self, replica: Arc<Replica>, now: Instant) -> AttemptGuard {
+    /// Counts an attempt in, unless another thread has taken the place.
+    fn enter(&self, replica: &Arc<Replica>, now: Instant) -> Option<AttemptGuard> {
+        let apart = self.deaths.is_apart();
+        let alone = replica.live.suspects() == 0;
+        let attempt = AttemptGuard::try_enter(&self.worker, &self.request, replica, now, apart)?;
         if let Some(panel) = &self.panel {
             panel.takes(replica.id.key);
+        }
+        if replica.live.gate() != Gate::Open {
+            self.entry.service.pool.counts.panics.fetch_add(1, Relaxed);
         }
         if !self.is_tried(replica.id.key) {
             self.tried.borrow_mut().push(replica.id.key);
         }
         self.attempts.set(self.attempts.get() + 1);
         self.request.attempt_made();
-        self.deaths.begins_on(&replica);
-        AttemptGuard::enter(&self.worker, &self.request, replica, now, self.deaths.is_apart())
-            .traced(self.template.trace.as_ref())
+        self.deaths.begins(alone);
+        Some(attempt.traced(self.template.trace.as_ref()))
     }
 
     /// Whether a replica in good health takes work and was not tried.
@@ -128,8 +171,7 @@ pub(crate) fn pick_any(
     let mut rng = worker.rng.borrow_mut();
     let at =
         entry.policy.pick(&candidates, &mut PickContext { source, key: source, rng: &mut rng })?;
-    let chosen = (*fitting.get(at)?).clone();
-    Some(AttemptGuard::enter(worker, request, chosen, clock::now(), false))
+    AttemptGuard::try_enter(worker, request, fitting.get(at)?, clock::now(), false)
 }
 
 fn candidate(replica: &Arc<Replica>) -> Candidate {
@@ -137,7 +179,7 @@ fn candidate(replica: &Arc<Replica>) -> Candidate {
         key: replica.id.key,
         name_hash: replica.id.name_hash,
         in_flight: replica.live.in_flight(),
-        max_in_flight: replica.id.max_in_flight,
+        max_in_flight: replica.bound(),
         weight: replica.effective_weight(),
         latency_us: u64::try_from(replica.live.latency().as_micros()).unwrap_or(u64::MAX),
     }

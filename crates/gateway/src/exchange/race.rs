@@ -179,8 +179,8 @@ impl Exchange {
         let members = self.pool().members();
         let (used, room) = members
             .iter()
-            .filter(|r| r.live.gate() == Gate::Open && r.id.max_in_flight > 0)
-            .fold((0, 0), |(u, m), r| (u + r.live.in_flight(), m + r.id.max_in_flight));
+            .filter(|r| r.live.gate() == Gate::Open && r.is_bounded())
+            .fold((0, 0), |(u, m), r| (u + r.live.in_flight(), m + r.bound()));
         if used * 100 > room * HEDGE_UTILISATION && room > 0 {
             return None;
         }

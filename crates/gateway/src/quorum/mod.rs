@@ -124,8 +124,8 @@ impl Vote {
         asker: Asker,
     ) -> Result<Given, Refusal> {
         request.because("quorum");
-        let panel =
-            Rc::new(Panel::gather(&entry, &self.quorum, template.deadline, asker.waits).await?);
+        let gathered = Panel::gather(&entry, &self.quorum, template.deadline, &asker).await?;
+        let panel = Rc::new(gathered);
         let asked = (self.quorum.of as usize).min(panel.size);
         let voices: FuturesUnordered<Voice> = (0..asked)
             .map(|_| {

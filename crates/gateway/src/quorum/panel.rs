@@ -1,13 +1,14 @@
 //! Who is asked: replicas of one revision, each by one voice only.
 
 use crate::error::Refusal;
+use crate::exchange::Asker;
 use crate::route::Entry;
 use evenkeel_domain::answers::Quorum;
+use evenkeel_domain::pool::Refused;
 use evenkeel_domain::{Gate, Replica, clock};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 use tokio::time::timeout_at;
 
@@ -25,22 +26,22 @@ impl Panel {
         entry: &Entry,
         quorum: &Quorum,
         deadline: Instant,
-        waits: bool,
+        asker: &Asker,
     ) -> Result<Self, Refusal> {
         let pool = &entry.service.pool;
-        let until = if waits { deadline } else { clock::now() };
+        let until = if asker.waits { deadline } else { clock::now() };
         let until = (clock::now() + entry.service.settings.hold.time).min(until);
         loop {
-            let improved = pool.improved.notified();
-            tokio::pin!(improved);
+            let better = pool.better.notified();
+            tokio::pin!(better);
             // Listening before looking: what changes in between is not missed.
-            improved.as_mut().enable();
+            better.as_mut().enable();
             let (revision, size) = largest(&pool.members(), clock::now());
             if size >= quorum.agree as usize {
                 return Ok(Self { revision, asked: RefCell::default(), size });
             }
-            if timeout_at(until.into(), improved).await.is_err() {
-                pool.counts.refused.fetch_add(1, Relaxed);
+            if timeout_at(until.into(), better).await.is_err() {
+                pool.counts.refuse(asker.tier, Refused::NoReplica);
                 return Err(Refusal::Unavailable {
                     service: pool.name.to_string(),
                     why: format!(

@@ -29,6 +29,8 @@ struct Fields<'a> {
     prompt: Option<&'a RawValue>,
     #[serde(borrow)]
     input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_output_tokens: Option<&'a RawValue>,
 }
 
 /// The request's body as routing sees it.
@@ -46,6 +48,8 @@ pub(crate) struct BodyHead<'a> {
     pub(crate) prompt: Option<&'a str>,
     /// A field that no server could make sense of, and what it should be.
     pub(crate) senseless: Option<(&'static str, &'static str)>,
+    /// The limit of the answer's tokens.
+    pub(crate) max_tokens: Option<u64>,
 }
 
 /// Why a body cannot be routed.
@@ -70,6 +74,7 @@ pub(crate) fn read(body: &[u8]) -> Result<BodyHead<'_>, BadBody> {
         }
     };
     let is = |raw: Option<&RawValue>, text: &str| raw.is_some_and(|r| r.get() == text);
+    let limits = [fields.max_completion_tokens, fields.max_tokens, fields.max_output_tokens];
     let has_previous = fields.previous_response_id.is_some_and(|r| r.get() != "null");
     Ok(BodyHead {
         model,
@@ -78,6 +83,7 @@ pub(crate) fn read(body: &[u8]) -> Result<BodyHead<'_>, BadBody> {
         stream: is(fields.stream, "true"),
         user: fields.user.map(RawValue::get),
         prompt: fields.messages.or(fields.prompt).or(fields.input).map(RawValue::get),
+        max_tokens: limits.into_iter().flatten().find_map(|raw| raw.get().parse().ok()),
     })
 }
 

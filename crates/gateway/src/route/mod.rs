@@ -3,6 +3,7 @@
 
 pub(crate) mod head;
 
+use crate::admit::queue::Queue;
 use crate::balance::{self, Policy};
 use crate::within::Within;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
@@ -33,6 +34,8 @@ pub struct Entry {
     pub(crate) policy: Box<dyn Policy>,
     /// Whether this process serves it itself: then it is asked once, and never waited for.
     pub(crate) within: bool,
+    /// Requests that wait for its replicas; the same across reloads.
+    pub(crate) queue: Arc<Queue>,
 }
 
 /// All routes and services of one configuration. Immutable; replaced as a whole.
@@ -91,7 +94,9 @@ impl Table {
                 })?;
             let explicit = !rules.is_empty();
             table.rules.extend(rules.into_iter().map(|rule| (rule, at)));
-            let entry = Entry { service: Service { settings, pool }, policy, within: false };
+            let queue = Queue::of(&pool);
+            let service = Service { settings, pool };
+            let entry = Entry { service, policy, within: false, queue };
             table.entries.push(Arc::new(entry));
             table.add_models(at, explicit)?;
         }
@@ -315,6 +320,8 @@ pub(crate) mod tests {
             retry: Retry::default(),
             hold: Hold::default(),
             hedge: Default::default(),
+            concurrency: Default::default(),
+            queue: Default::default(),
             resume: Default::default(),
             probe: Probe::default(),
             ejection: Ejection::default(),

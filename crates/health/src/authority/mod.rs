@@ -280,7 +280,7 @@ impl<P: Probing> Authority<P> {
             why: change.why,
         });
         if improved && let Some(group) = self.groups.get(&record.replica.id.service) {
-            group.pool.improved.notify_waiters();
+            group.pool.improved();
         }
     }
 

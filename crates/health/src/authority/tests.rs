@@ -47,6 +47,8 @@ fn record() -> Record {
         retry: Default::default(),
         hold: Default::default(),
         hedge: Default::default(),
+        concurrency: Default::default(),
+        queue: Default::default(),
         resume: Default::default(),
         probe: Default::default(),
         ejection: Default::default(),

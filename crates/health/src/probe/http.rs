@@ -40,6 +40,17 @@ pub(super) async fn fetch(
     path: &str,
     body: Bytes,
 ) -> Result<Response<Bytes>, ProbeFailure> {
+    fetch_up_to(ANSWER_MAX, replica, method, path, body).await
+}
+
+/// The same for a longer answer.
+pub(super) async fn fetch_up_to(
+    limit: usize,
+    replica: &Replica,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Response<Bytes>, ProbeFailure> {
     let connection = connect(replica).await?;
     let endpoint = &replica.id.endpoint;
     let path = format!("{}{path}", endpoint.prefix);
@@ -67,9 +78,7 @@ pub(super) async fn fetch(
             headers.insert(name, value);
         }
     }
-    client::fetch(connection, h2, request, ANSWER_MAX)
-        .await
-        .map_err(|e| failure(format!("{path}: {e}")))
+    client::fetch(connection, h2, request, limit).await.map_err(|e| failure(format!("{path}: {e}")))
 }
 
 /// Whether the status is one of success.

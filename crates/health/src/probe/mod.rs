@@ -7,6 +7,7 @@ mod golden;
 mod grpc;
 mod http;
 mod inference;
+mod queue;
 pub mod runner;
 mod tcp;
 

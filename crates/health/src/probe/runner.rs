@@ -1,7 +1,7 @@
 //! When to ask: seldom while real traffic proves a replica healthy, often while it is in
 //! doubt, at once when the authority wants a second opinion.
 
-use super::{Probe, golden};
+use super::{Probe, golden, queue};
 use crate::authority::{Probing, Target};
 use evenkeel_domain::health::ProbeFailure;
 use evenkeel_domain::{Health, Signal, SignalKind, clock, rng};
@@ -19,7 +19,7 @@ const JITTER: f64 = 0.2;
 /// Interval for a replica that has been out for a while, as a multiple of the fast one.
 const LONG_OUT: (Duration, u32) = (Duration::from_secs(60), 5);
 
-/// Runs one task per replica.
+/// Runs one task per replica: it asks how it is, what it knows, and how much it has to do.
 #[derive(Debug)]
 pub struct Runner {
     signals: mpsc::Sender<Signal>,
@@ -39,7 +39,11 @@ impl Probing for Runner {
         let key = target.replica.id.key;
         let signals = self.signals.clone();
         let task = tokio::spawn(async move {
-            tokio::join!(run(&target, &signals), golden::run(&target, &signals));
+            tokio::join!(
+                run(&target, &signals),
+                golden::run(&target, &signals),
+                queue::follow(target.clone()),
+            );
         });
         if let Some(old) = self.tasks.insert(key, task) {
             old.abort();
@@ -55,9 +59,7 @@ impl Probing for Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        for task in self.tasks.values() {
-            task.abort();
-        }
+        self.tasks.values().for_each(JoinHandle::abort);
     }
 }
 

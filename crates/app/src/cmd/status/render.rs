@@ -18,6 +18,14 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     });
     let mut out = headline(now, width);
     out.push_str(&table(services(now, before), width));
+    for service in &now.services {
+        for tier in &service.overloaded {
+            let (name, tier) = (clean(&service.name), tier.replace('_', " "));
+            let line = format!("▲ {name} refuses {tier} requests: overloaded");
+            out.extend(line.chars().take(width.unwrap_or(usize::MAX)));
+            out.push('\n');
+        }
+    }
     let replicas: Vec<&ReplicaView> = now.services.iter().flat_map(|s| &s.replicas).collect();
     if !replicas.is_empty() {
         out.push('\n');
@@ -218,7 +226,7 @@ fn replica_columns(
         column("REPLICA", 0, false, rows, |r| clean(&r.name)),
         column("HEALTH", 0, false, rows, |r| format!("{} {}", sign(&r.health), clean(&r.health))),
         column("FOR", 3, true, rows, |r| since(r)),
-        column("IN FLIGHT", 2, true, rows, |r| r.in_flight.to_string()),
+        column("IN FLIGHT", 2, true, rows, |r| in_flight(r)),
         column("REQ/S", 3, true, rows, |r| number(rate(r))),
         column("P50", 5, true, rows, quantile(|l| l.p50_ms)),
         column("P99", 4, true, rows, quantile(|l| l.p99_ms)),
@@ -226,6 +234,14 @@ fn replica_columns(
         column("RESTARTS", 6, true, rows, |r| restarts(r)),
         column("WHY", 0, false, rows, |r| why(r, now.at_unix_ms)),
     ]
+}
+
+/// How many attempts it has, and of how many: where that is set, or was found.
+fn in_flight(replica: &ReplicaView) -> String {
+    match replica.max_in_flight > 0 || replica.limit_found {
+        true => format!("{}/{}", replica.in_flight, replica.limit),
+        false => replica.in_flight.to_string(),
+    }
 }
 
 /// The evidence, and what is known of a process that is not ready.
@@ -243,6 +259,9 @@ fn why(replica: &ReplicaView, now_ms: u64) -> String {
     }
     if replica.busy {
         parts.push("says it is busy".into());
+    }
+    if let Some(waiting) = replica.waiting.filter(|n| *n > 0) {
+        parts.push(format!("{waiting} in its own queue"));
     }
     parts.retain(|part| !part.is_empty());
     clean(&parts.join("; "))

@@ -40,7 +40,7 @@ impl Look {
     fn at<'a>(&mut self, pools: impl Iterator<Item = &'a Pool>, now: Instant) -> bool {
         let (mut waits, mut refused, mut open) = (false, 0, false);
         for pool in pools {
-            refused += pool.counts.refused.load(Relaxed);
+            refused += pool.counts.refused_in_all();
             open |= pool.open() > 0;
             waits |= pool.counts.held.load(Relaxed) > 0 || is_full(pool);
         }
@@ -57,7 +57,7 @@ impl Look {
 /// full of lines only is not: the next line goes where one has ended.
 fn is_full(pool: &Pool) -> bool {
     let members = pool.members();
-    let full = |r: &Arc<Replica>| r.id.max_in_flight > 0 && !r.has_room();
+    let full = |r: &Arc<Replica>| !r.has_room();
     let people = pool.counts.active.load(Relaxed) > pool.counts.internal.load(Relaxed);
     people && !members.is_empty() && members.iter().all(full)
 }
@@ -65,7 +65,9 @@ fn is_full(pool: &Pool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evenkeel_domain::pool::Refused;
     use evenkeel_domain::replica::{Identity, name_hash};
+    use evenkeel_domain::settings::Tier;
     use evenkeel_domain::{Endpoint, Health};
     use evenkeel_wire::TcpDialer;
 
@@ -100,13 +102,13 @@ mod tests {
     fn who_waits_or_was_refused_comes_first() {
         let (pool, _) = pool(0);
         let (mut seen, now) = (Look::default(), clock::now());
-        pool.counts.refused.store(7, Relaxed);
+        pool.counts.refuse(Tier::Core, Refused::NoReplica);
         assert!(!look(&mut seen, &pool, now), "refused before anybody looked");
         pool.counts.held.store(1, Relaxed);
         assert!(look(&mut seen, &pool, now));
         pool.counts.held.store(0, Relaxed);
         assert!(!look(&mut seen, &pool, now));
-        pool.counts.refused.store(8, Relaxed);
+        pool.counts.refuse(Tier::Core, Refused::NoReplica);
         assert!(look(&mut seen, &pool, now));
         assert!(look(&mut seen, &pool, now + AFTER_REFUSAL / 2));
         assert!(!look(&mut seen, &pool, now + AFTER_REFUSAL));

@@ -6,6 +6,7 @@ mod fake;
 
 use super::ask::Ask;
 use super::{Api, rung::Rung};
+use crate::admit::concurrency::Work;
 use crate::attempt::guard::RequestGuard;
 use crate::error::Shape;
 use crate::exchange::{Asker, Exchange, Given};
@@ -189,8 +190,17 @@ impl Case {
         let settings = settings("s", Protocol::Openai, &["m"]);
         let table = Table::build(vec![(settings, pool.clone(), Vec::new())]).unwrap();
         let entry = table.entries()[0].clone();
-        let request = Rc::new(RequestGuard::enter(pool.clone(), clock::now(), None, None));
-        let asker = Asker { source: 0, key: 0, tier: Tier::Core, waits: true, own_deadline: None };
+        let request =
+            Rc::new(RequestGuard::enter(entry.clone(), Work::Unknown, clock::now(), None, None));
+        let asker = Asker {
+            source: 0,
+            key: 0,
+            tier: Tier::Core,
+            waits: true,
+            flow: 0,
+            cost: 1,
+            own_deadline: None,
+        };
         let template = Rc::new(self.template());
         let exchange = Exchange::new(worker, entry, template, request, asker);
         let heard = match exchange.run().await {
