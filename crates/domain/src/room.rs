@@ -8,6 +8,7 @@
 //! Atomics only on the request path: one load to ask for a place, one addition for each
 //! time to first token.
 
+use crate::clock;
 use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -105,6 +106,10 @@ pub struct Room {
     times: [AtomicU64; CLASSES],
     real_us: AtomicU64,
     told: ArcSwapOption<Told>,
+    /// When it last had a queue of its own (see [`clock::millis`]); 0 for never.
+    ///
+    /// [`clock::millis`]: crate::clock::millis
+    queued_ms: AtomicU64,
 }
 
 impl Room {
@@ -183,6 +188,20 @@ impl Room {
     #[must_use]
     pub fn told(&self) -> Option<Told> {
         self.told.load().as_deref().copied()
+    }
+
+    /// At this moment it had more than it could start: what it answers late by then, it
+    /// answers late for its queue. For whoever finds the limit only.
+    pub fn set_queued(&self, now: Instant) {
+        self.queued_ms.store(clock::millis(now), Relaxed);
+    }
+
+    /// Whether it had a queue of its own less than so long ago.
+    #[must_use]
+    pub fn was_queued(&self, now: Instant, within: Duration) -> bool {
+        let at = self.queued_ms.load(Relaxed);
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        at > 0 && clock::millis(now).saturating_sub(at) < within
     }
 
     /// It said so. For whoever asks it only.

@@ -230,7 +230,7 @@ impl<P: Probing> Authority<P> {
     fn learn(&mut self, now: Instant) {
         for group in self.groups.values_mut() {
             group.normal.learn(&group.pool, &group.settings);
-            for (key, kind) in group.normal.paces(&group.pool) {
+            for (key, kind) in group.normal.paces(&group.pool, now) {
                 if let Some(record) = self.records.get_mut(&key) {
                     record.told(kind, now);
                 }

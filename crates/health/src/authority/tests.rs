@@ -19,9 +19,9 @@ impl Dial for Nowhere {
     }
 }
 
-fn record() -> Record {
-    let replica = Replica::new(Identity {
-        key: 1,
+pub(super) fn replica(key: u64) -> Replica {
+    Replica::new(Identity {
+        key,
         name: "s-0".into(),
         name_hash: name_hash("s-0"),
         service: "s".into(),
@@ -34,7 +34,11 @@ fn record() -> Record {
         model: None,
         supervised: false,
         dial: Arc::new(Nowhere),
-    });
+    })
+}
+
+fn record() -> Record {
+    let replica = replica(1);
     let settings = ServiceSettings {
         name: "s".into(),
         models: vec![],

@@ -42,6 +42,8 @@ const LONG_WINDOW: Duration = Duration::from_secs(2);
 const UNJUDGED: Duration = Duration::from_secs(20);
 /// What a replica said of its queue counts for so long.
 const TOLD: Duration = Duration::from_secs(3);
+/// A limit that was above what is worked on by this much let a queue come about.
+const QUEUED: f64 = 1.25;
 /// Looks at what is worked on while something waits: the highest of them is the truth, the
 /// others were taken between two requests.
 const LOOKS: usize = 3;
@@ -90,6 +92,8 @@ pub(super) struct Controller {
     distrust: Duration,
     believe_from: Instant,
     more: More,
+    /// At the last look it had more than it could start.
+    queued: bool,
 }
 
 impl Controller {
@@ -109,6 +113,7 @@ impl Controller {
             distrust: DISTRUST.0,
             believe_from: now,
             more: More { not_before: now, pause: PAUSE.0, step: 1.0, holds: false },
+            queued: false,
         }
     }
 
@@ -122,10 +127,16 @@ impl Controller {
         self.found
     }
 
+    /// Whether the replica had a queue at the last look that says something of its times.
+    pub(super) fn is_queued(&self) -> bool {
+        self.queued
+    }
+
     /// Takes a look. True when times of attempts begun before now say nothing any more.
     pub(super) fn look(&mut self, seen: &Seen) -> bool {
         let busy = seen.busy.saturating_sub(std::mem::replace(&mut self.busy, seen.busy));
         self.window.add(seen);
+        self.queued = f64::from(seen.in_flight) > self.limit * QUEUED + 1.0;
         if seen.in_flight == 0 && self.window.times.count() == 0 {
             self.window = Window::after(seen);
             return false;
@@ -188,6 +199,7 @@ impl Controller {
         self.running.rotate_right(1);
         self.running[0] = told.running;
         let many = told.waiting > told.running / 4 + 1;
+        self.queued |= many;
         // A request or two may just be on their way through its queue.
         if std::mem::replace(&mut self.waited, true) || many {
             let running = self.running.iter().max().copied().unwrap_or(0);
@@ -290,6 +302,7 @@ impl Controller {
         if limit >= self.limit {
             return;
         }
+        self.queued |= self.limit > limit * QUEUED + 1.0;
         if std::mem::replace(&mut self.more.holds, false) {
             self.more.pause = (self.more.pause * 2).min(PAUSE.1);
         }

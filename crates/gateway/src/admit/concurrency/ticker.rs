@@ -73,6 +73,9 @@ fn look_at(
     if controller.look(&Seen::take(replica, now)) {
         room.count_from(clock::millis(now));
     }
+    if controller.is_queued() {
+        room.set_queued(now);
+    }
     let limit = match (controller.limit(), settings.concurrency.max) {
         (found, 0) => found,
         (0, max) => max,
