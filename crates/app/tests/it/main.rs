@@ -13,6 +13,7 @@ mod discovery;
 mod faults;
 mod fields;
 mod foreign;
+mod hedge;
 mod leaving;
 mod llama;
 mod operate;
