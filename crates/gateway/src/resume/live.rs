@@ -263,6 +263,13 @@ impl Live {
             Ok(Onset::GoesOn) => {}
             Err(misfit) => return Err(misfit.into()),
         }
+        if fit.awaits_reason(kind) {
+            self.unclear.push((kind.to_owned(), data.to_owned()));
+            return Ok(Taken::idle(Out::Nothing));
+        }
+        if !notes.finished.is_empty() {
+            fit.check_limit(data)?;
+        }
         if self.unclear.is_empty() {
             return self.fitted(kind, data);
         }

@@ -44,6 +44,8 @@ pub(crate) struct Fit {
     repeated: bool,
     /// Its events that brought text.
     events: u64,
+    /// Tokens it may say: what the client's limit leaves beside what it was given.
+    left: Option<u64>,
 }
 
 /// Whether a continuation is one.
@@ -76,6 +78,7 @@ impl Fit {
             wants_ids: ask.wants_ids,
             repeated: false,
             events: 0,
+            left: ask.max_tokens.map(|most| most.saturating_sub(from.events)),
             said_again: (unclear && from.text >= AGAIN).then(String::new),
         }
     }
@@ -114,6 +117,29 @@ impl Fit {
     pub(crate) fn onset_ended(&mut self) {
         if self.said_again.is_some() {
             self.settle_onset(false);
+        }
+    }
+
+    /// Whether the event only ends a part of an answer whose end is to be looked at as a whole:
+    /// the reason comes after it.
+    pub(crate) fn awaits_reason(&self, kind: &str) -> bool {
+        self.repeated && self.left.is_some() && kind == "content_block_stop"
+    }
+
+    /// Looks at an answer's last event: one that began anew counts what it says again against
+    /// a limit from which that was taken already, and ends too soon.
+    pub(crate) fn check_limit(&self, data: &str) -> Result<(), Misfit> {
+        let Some(left) = self.left.filter(|left| self.repeated && self.events <= *left) else {
+            return Ok(());
+        };
+        let event: Value = serde_json::from_str(data).unwrap_or_default();
+        let reason = ["/choices/0/finish_reason", "/delta/stop_reason"];
+        let reason = reason.iter().find_map(|at| event.pointer(at)?.as_str());
+        match reason {
+            Some("length" | "max_tokens") => Err(Misfit::Diverged(format!(
+                "it began anew and ended at {left} tokens, a limit meant for the rest"
+            ))),
+            _ => Ok(()),
         }
     }
 

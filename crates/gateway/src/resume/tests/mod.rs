@@ -306,6 +306,16 @@ fn cut_streams_end_as_unbroken_ones() {
     assert!(rungs.iter().all(|n| *n > POINTS / 50), "{rungs:?}");
 }
 
+#[test]
+fn a_limit_is_not_taken_twice_from_a_server_that_begins_anew() {
+    // What these were before: found by the long form of the test above.
+    for seed in [54_844, 510_368] {
+        let case = Case::seeded(seed);
+        assert!(matches!(case.model.prefill, Prefill::Restarts));
+        run(seed..seed + 1);
+    }
+}
+
 /// `cargo test -p evenkeel-gateway --release -- --ignored a_million`
 #[test]
 #[ignore = "takes minutes: the long form of the test above"]
