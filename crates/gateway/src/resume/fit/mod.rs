@@ -211,24 +211,32 @@ impl Fit {
         }
     }
 
-    /// Tokens of the answer that a successor, which reports `own`, was given and has not
-    /// counted. One that said all again, token by token, has counted them.
-    fn given(&self, own: u64) -> u64 {
+    /// Tokens of the answer that a successor was given with the prompt.
+    fn given(&self) -> u64 {
         match self.rung {
             Rung::Regenerate => 0,
             Rung::Replay => self.from.ids as u64,
-            Rung::Prefill if self.repeated && own >= self.events => 0,
             Rung::Prefill => self.from.events,
         }
+    }
+
+    /// … and has not counted among those of its answer, which are `own`. One that said all of
+    /// it again, token by token, has.
+    fn uncounted(&self, own: u64) -> u64 {
+        if self.repeated && own >= self.events { 0 } else { self.given() }
     }
 
     /// Usage of one answer: what the successor was given of it is no prompt.
     fn settle_usage(&self, usage: &mut Value, prompt: &str, completion: &str) {
         let read = |v: &Value, key: &str| v.get(key).and_then(Value::as_u64);
         if let (Some(p), Some(c)) = (read(usage, prompt), read(usage, completion)) {
-            let given = self.given(c);
-            usage[prompt] = p.saturating_sub(given).into();
-            usage[completion] = (c + given.min(p)).into();
+            // As part of the prompt it was counted there, unless it was not looked at.
+            let given = if self.given() < p { self.given() } else { 0 };
+            let (p, c) = (p - given, c + self.uncounted(c).min(given));
+            (usage[prompt], usage[completion]) = (p.into(), c.into());
+            if let Some(total) = present(usage, "total_tokens") {
+                *total = (p + c).into();
+            }
         }
     }
 }

@@ -77,7 +77,7 @@ impl Fit {
         if let Some(output) = output
             && alone
         {
-            usage["output_tokens"] = (output + self.given(output)).into();
+            usage["output_tokens"] = (output + self.uncounted(output)).into();
         }
     }
 
