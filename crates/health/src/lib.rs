@@ -8,6 +8,7 @@
 //! Probes do I/O and judge nothing; detectors and fusion judge and do no I/O and read no
 //! clock. The [`authority`] is the only writer of a replica's state.
 
+pub mod anomaly;
 pub mod authority;
 pub mod detector;
 pub mod fusion;

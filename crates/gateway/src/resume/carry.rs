@@ -405,7 +405,7 @@ impl Driver {
         let silence = now.saturating_duration_since(self.moved);
         if answered && silence >= CLOSING {
             let usage_missing = self.ask.usage && !self.ledger.borrow().usage;
-            if usage_missing && live.rung().is_none() {
+            if usage_missing {
                 let outcome = Outcome::ReplicaFault(ReplicaFault::Truncated);
                 let text = "no usage came after the finish reason".into();
                 return self.broke(Fault { outcome, text, diverged: false });

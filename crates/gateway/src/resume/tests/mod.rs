@@ -307,6 +307,16 @@ fn cut_streams_end_as_unbroken_ones() {
 }
 
 #[test]
+fn usage_is_fetched_however_late_the_answer_broke() {
+    // Silence after the second replica's finish reason: found by the long form.
+    for seed in [261_701, 578_085] {
+        let case = Case::seeded(seed);
+        assert!(case.usage && case.cuts.len() == 2);
+        run(seed..seed + 1);
+    }
+}
+
+#[test]
 fn nothing_is_counted_twice_of_a_server_that_begins_anew() {
     // What these were before: found by the long form of the test above.
     for seed in [54_844, 510_368, 543_758, 91_974] {
