@@ -10,8 +10,8 @@ use crate::headers::{self, REQUEST_ID};
 use crate::owner::{OWNER, owner_of};
 use crate::resume::ask::Ask;
 use crate::resume::{Api, discover, unary};
-use crate::route::head::{self, BadBody};
-use crate::route::{self, Entry, Found, Table};
+use crate::route::{self, Entry, Found, Table, head};
+use crate::routed::{ModelAt, Routed, hash_of, route_body};
 use crate::template::{Template, TemplateBody, Watch};
 use crate::trace::RequestTrace;
 use crate::worker::Worker;
@@ -25,9 +25,7 @@ use http::{HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,12 +56,6 @@ impl ClientInfo {
     pub(crate) fn tier(&self, service: &ServiceSettings) -> Tier {
         if self.internal { Tier::BestEffort } else { service.tier }
     }
-}
-
-fn hash_of(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Largest body of a request whose service is not known before its body is read.
@@ -150,28 +142,6 @@ pub(crate) struct Call<'a> {
     pub(crate) shape: Shape,
     /// Until it is the service's to write.
     pub(crate) log: Option<LogLine>,
-}
-
-/// A request that has found its service.
-pub(crate) struct Routed {
-    pub(crate) entry: Arc<Entry>,
-    /// What its route says.
-    pub(crate) tier: Option<Tier>,
-    pub(crate) model: ModelAt,
-    pub(crate) stateful: bool,
-    /// A stream is asked for.
-    pub(crate) stream: bool,
-    /// Tokens of prompt and answer, as far as they can be told before.
-    pub(crate) tokens: u64,
-    pub(crate) key: u64,
-}
-
-impl Routed {
-    /// Routed without having looked into the body.
-    fn plain(entry: Arc<Entry>, head: &Parts, stateful: bool) -> Self {
-        let key = key_of(&entry, head, None, None);
-        Self { tier: None, entry, model: None, stateful, stream: false, tokens: 1, key }
-    }
 }
 
 impl Call<'_> {
@@ -395,9 +365,6 @@ impl Call<'_> {
     }
 }
 
-/// Where a model's name stands in a body, and its alias.
-pub(crate) type ModelAt = Option<(Range<usize>, Option<String>)>;
-
 /// A unary request's body as one for a stream.
 fn as_stream(body: Bytes, model: ModelAt) -> (Bytes, ModelAt) {
     let Some(changed) = unary::as_stream(&body).map(Bytes::from) else { return (body, model) };
@@ -449,117 +416,4 @@ fn forwarded(headers: &mut http::HeaderMap, client: &ClientInfo) {
     }
     let proto = if client.tls { "https" } else { "http" };
     headers.entry("x-forwarded-proto").or_insert(HeaderValue::from_static(proto));
-}
-
-/// Finds the service of a request whose body is read.
-fn route_body(
-    table: &Table,
-    found: Found,
-    head: &Parts,
-    body: &ReadBody,
-) -> Result<Routed, Refusal> {
-    match found {
-        Found::None => Err(Refusal::NoRoute(format!("{} {}", head.method, head.uri.path()))),
-        // Who asks for files holds state: nothing is sent twice.
-        Found::Within(entry) => Ok(Routed::plain(entry, head, true)),
-        Found::Service(entry, tier) if entry.service.settings.protocol != Protocol::Openai => {
-            let key = key_of(&entry, head, None, None);
-            Ok(Routed { entry, tier, model: None, stateful: false, stream: false, tokens: 1, key })
-        }
-        Found::Service(entry, tier) => {
-            by_model(table, Some(entry), head, body).map(|routed| Routed { tier, ..routed })
-        }
-        Found::ByModel => by_model(table, None, head, body),
-    }
-}
-
-fn by_model(
-    table: &Table,
-    fixed: Option<Arc<Entry>>,
-    head: &Parts,
-    body: &ReadBody,
-) -> Result<Routed, Refusal> {
-    let bytes: &Bytes = &body.bytes;
-    if bytes.is_empty() || head.method == Method::GET {
-        let entry = fixed.or_else(|| table.only_openai()).ok_or_else(|| missing(table))?;
-        return Ok(Routed::plain(entry, head, true));
-    }
-    if body.rest.is_some() || headers::is_type(&head.headers, "multipart/form-data") {
-        let model = head::model_in_multipart(bytes)
-            .map(str::to_owned)
-            .or_else(|| head::model_in_prefix(bytes));
-        let entry = choose(table, fixed, model.as_deref()).map_err(|refusal| match refusal {
-            // Many clients write `messages` first: they name a model, out of sight.
-            Refusal::ModelMissing(_) if body.rest.is_some() => Refusal::ModelLate(bytes.len()),
-            other => other,
-        })?;
-        return Ok(Routed::plain(entry, head, false));
-    }
-    let read = head::read(bytes).map_err(|bad| match bad {
-        BadBody::Syntax(text) => Refusal::BadJson(text),
-        BadBody::ModelType => Refusal::ModelType,
-    })?;
-    if let Some((name, wanted)) = read.senseless.filter(|_| route::is_inference(head.uri.path())) {
-        return Err(Refusal::Senseless(name, wanted));
-    }
-    let entry = choose(table, fixed, read.model.as_ref().map(|(name, _)| &**name))?;
-    let settings = &entry.service.settings;
-    let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));
-    let key = key_of(&entry, head, read.user, read.prompt);
-    let tokens = estimate(bytes.len(), read.max_tokens);
-    let (stateful, stream) = (read.stateful, read.stream);
-    Ok(Routed { tier: None, model, stateful, stream, tokens, key, entry })
-}
-
-/// Bytes of a request's JSON for each token of its prompt, about.
-const BYTES_PER_TOKEN: usize = 4;
-/// Tokens of an answer that says nothing of its length.
-const ANSWER: u64 = 256;
-
-/// Tokens that a request will take, about.
-fn estimate(body: usize, max_tokens: Option<u64>) -> u64 {
-    ((body / BYTES_PER_TOKEN) as u64).saturating_add(max_tokens.unwrap_or(ANSWER))
-}
-
-fn alias(settings: &ServiceSettings, name: &str) -> Option<String> {
-    settings.aliases.get(name).cloned()
-}
-
-fn choose(
-    table: &Table,
-    fixed: Option<Arc<Entry>>,
-    model: Option<&str>,
-) -> Result<Arc<Entry>, Refusal> {
-    if let Some(entry) = fixed {
-        return Ok(entry);
-    }
-    let Some(model) = model else {
-        return table.only_openai().ok_or_else(|| missing(table));
-    };
-    table.model(model).ok_or_else(|| Refusal::ModelUnknown {
-        model: model.chars().take(200).collect(),
-        served: served(table),
-    })
-}
-
-fn missing(table: &Table) -> Refusal {
-    Refusal::ModelMissing(served(table))
-}
-
-fn served(table: &Table) -> String {
-    let names: Vec<_> = table.model_names().into_iter().map(|(model, _)| model).collect();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
-}
-
-/// The hash that keeps like requests together, when the policy wants it.
-fn key_of(entry: &Entry, head: &Parts, user: Option<&str>, prompt: Option<&str>) -> u64 {
-    if !entry.policy.wants_key() {
-        return 0;
-    }
-    let options = &entry.service.settings.balance_options;
-    if let Some(name) = options.key.strip_prefix("header:") {
-        return head.headers.get(name).map_or(0, |v| hash_of(&v.as_bytes()));
-    }
-    let text = if options.key == "user" { user } else { prompt };
-    text.map_or(0, |t| hash_of(&&t.as_bytes()[..t.len().min(options.prompt_bytes)]))
 }

@@ -33,6 +33,7 @@ mod quorum;
 mod render;
 mod resume;
 pub mod route;
+mod routed;
 pub mod settings;
 mod shared;
 mod template;
