@@ -326,6 +326,7 @@ pub(crate) mod tests {
             probe: Probe::default(),
             ejection: Ejection::default(),
             answers: Default::default(),
+            limits: Default::default(),
             max_body: 1 << 30,
             max_replay: 32 << 20,
         }
