@@ -1,6 +1,8 @@
 //! One request of one client: read, route, and hand to the exchange.
 
 use crate::admit::concurrency::Work;
+use crate::admit::keys::{Key, tier};
+use crate::admit::limit::{Ask as Asked, Bill, Levels};
 use crate::attempt::guard::{LogLine, RequestGuard};
 use crate::body::OutBody;
 use crate::body::read::{self, BodyLimits, ReadBody};
@@ -37,7 +39,7 @@ pub(crate) struct ClientInfo {
     pub(crate) tls: bool,
     /// This process itself, which works off what has time.
     pub(crate) internal: bool,
-    source: u64,
+    pub(crate) source: u64,
 }
 
 impl ClientInfo {
@@ -104,9 +106,23 @@ async fn answer(
 ) -> Response<OutBody> {
     let grpc = headers::is_grpc(request.headers());
     let shape = Shape::of(request.uri().path(), grpc, None);
-    let mut call = Call { worker, client, started, id, owner, trace, grpc, shape, log: None };
+    let mut call = Call {
+        worker,
+        client,
+        started,
+        id,
+        owner,
+        key: None,
+        flow: client.source,
+        levels: None,
+        bill: None,
+        trace,
+        grpc,
+        shape,
+        log: None,
+    };
     call.log = call.log_line(&request);
-    let response = match call.run(request).await {
+    let mut response = match call.run(request).await {
         Ok(response) => response,
         Err(refusal) => {
             if let Some(trace) = trace {
@@ -119,6 +135,9 @@ async fn answer(
             refusal.respond(call.shape)
         }
     };
+    if let Some(levels) = &call.levels {
+        levels.tell(response.headers_mut(), clock::now());
+    }
     // What reached no service has nobody else to log it.
     if let Some(line) = call.log.take() {
         let status = response.status();
@@ -137,6 +156,14 @@ pub(crate) struct Call<'a> {
     pub(crate) id: &'a HeaderValue,
     /// For whose account it is.
     pub(crate) owner: HeaderValue,
+    /// The key that its client has shown, where keys are asked for.
+    pub(crate) key: Option<Arc<Key>>,
+    /// Whose requests it waits with: its key's, else its client's.
+    pub(crate) flow: u64,
+    /// The limits that hold for it, once they are known.
+    pub(crate) levels: Option<Rc<Levels>>,
+    /// What it took of them, until it is counted.
+    pub(crate) bill: Option<Rc<Bill>>,
     pub(crate) trace: Option<&'a Rc<RequestTrace>>,
     pub(crate) grpc: bool,
     pub(crate) shape: Shape,
@@ -147,7 +174,7 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     async fn run(&mut self, mut request: Request<Incoming>) -> Result<Response<OutBody>, Refusal> {
         let upgrade = upgrade::wanted(&mut request);
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         check_head(&head)?;
         let table = self.worker.shared.table.load();
         let found = table.find(&head, self.grpc);
@@ -155,26 +182,42 @@ impl Call<'_> {
             self.shape =
                 Shape::of(head.uri.path(), self.grpc, Some(entry.service.settings.protocol));
         }
+        self.authenticate(&table, &head.headers)?;
+        let wanted = tier::take(&mut head.headers)?;
         if let Some(upgrade) = upgrade
             && let Some(entry) = upgrade_target(&table, &found)
         {
-            let source = self.client.source;
+            self.may_use(&table, &entry)?;
+            self.bill(&table, &entry, wanted, Asked { stream: true, ..Asked::default() })?;
             // Rare things are boxed, here and below: their size would be every request's.
-            let relay = upgrade::relay(self.worker, &entry, &head, upgrade, source, self.trace);
-            return Box::pin(relay).await;
+            return Box::pin(upgrade::relay(self, &entry, &head, upgrade)).await;
         }
         if matches!(found, Found::ByModel)
-            && let Some(response) = models::list(&table, &head)
+            && let Some(response) = models::list(&table, &head, self.key.as_deref())
         {
             return response;
         }
         let limits = self.limits(&found);
         let body = read::read(self.worker, body, limits).await?;
-        let routed = route_body(&table, found, &head, &body)?;
+        let mut routed = route_body(&table, found, &head, &body)?;
+        self.may_use(&table, &routed.entry)?;
+        routed.tier = self.tier_of(&routed, wanted);
+        let ask = self.asks(&routed, &head, &body);
+        self.bill(&table, &routed.entry, routed.tier, ask)?;
         if answers::concern(&routed, &body) {
             return Box::pin(answers::answer(self, routed, head, body)).await;
         }
         self.exchange(routed, head, body, None).await
+    }
+
+    /// What a request will take, about.
+    fn asks(&self, routed: &Routed, head: &Parts, body: &ReadBody) -> Asked {
+        let streams = routed.stream
+            || (self.grpc && body.rest.is_some())
+            || head.uri.path().ends_with("/generate_stream");
+        // What names no prompt is no matter of tokens.
+        let tokens = if routed.prompt_tokens > 0 { routed.tokens } else { 0 };
+        Asked { prompt: routed.prompt_tokens, tokens, stream: streams }
     }
 
     fn limits(&self, found: &Found) -> BodyLimits {
@@ -210,7 +253,8 @@ impl Call<'_> {
             let log = self.log.take();
             let work = Work::of(&head.method, head.uri.path(), body.bytes.len(), routed.stream);
             let (entry, trace) = (routed.entry.clone(), self.trace.cloned());
-            let guard = RequestGuard::enter(entry, work, self.started, log, trace);
+            let guard =
+                RequestGuard::enter(entry, work, self.started, log, trace).billed(self.bill.take());
             if self.client.internal {
                 guard.is_internal();
             }
@@ -232,7 +276,7 @@ impl Call<'_> {
             key: routed.key,
             tier: routed.tier.unwrap_or(self.client.tier(settings)),
             waits: !self.client.internal,
-            flow: self.client.source,
+            flow: self.flow,
             cost: routed.tokens,
             own_deadline,
         };

@@ -44,6 +44,7 @@ mod usage;
 mod within;
 pub mod worker;
 
+pub use admit::keys;
 pub use listen::Listener;
 pub use route::{BadTable, RouteRule, Table};
 pub use settings::GatewaySettings;

@@ -27,6 +27,8 @@ pub(crate) struct Routed {
     pub(crate) stream: bool,
     /// Tokens of prompt and answer, as far as they can be told before.
     pub(crate) tokens: u64,
+    /// Tokens of the prompt alone; 0 where none is seen.
+    pub(crate) prompt_tokens: u64,
     pub(crate) key: u64,
 }
 
@@ -34,7 +36,16 @@ impl Routed {
     /// Routed without having looked into the body.
     fn plain(entry: Arc<Entry>, head: &Parts, stateful: bool) -> Self {
         let key = key_of(&entry, head, None, None);
-        Self { tier: None, entry, model: None, stateful, stream: false, tokens: 1, key }
+        Self {
+            tier: None,
+            entry,
+            model: None,
+            stateful,
+            stream: false,
+            tokens: 1,
+            prompt_tokens: 0,
+            key,
+        }
     }
 }
 
@@ -56,8 +67,7 @@ pub(crate) fn route_body(
         // Who asks for files holds state: nothing is sent twice.
         Found::Within(entry) => Ok(Routed::plain(entry, head, true)),
         Found::Service(entry, tier) if entry.service.settings.protocol != Protocol::Openai => {
-            let key = key_of(&entry, head, None, None);
-            Ok(Routed { entry, tier, model: None, stateful: false, stream: false, tokens: 1, key })
+            Ok(Routed { tier, ..Routed::plain(entry, head, false) })
         }
         Found::Service(entry, tier) => {
             by_model(table, Some(entry), head, body).map(|routed| Routed { tier, ..routed })
@@ -99,9 +109,17 @@ fn by_model(
     let settings = &entry.service.settings;
     let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));
     let key = key_of(&entry, head, read.user, read.prompt);
-    let tokens = estimate(bytes.len(), read.max_tokens);
-    let (stateful, stream) = (read.stateful, read.stream);
-    Ok(Routed { tier: None, model, stateful, stream, tokens, key, entry })
+    let prompt = (bytes.len() / BYTES_PER_TOKEN) as u64;
+    Ok(Routed {
+        tier: None,
+        model,
+        stateful: read.stateful,
+        stream: read.stream,
+        tokens: prompt.saturating_add(answer_tokens(head.uri.path(), read.max_tokens)),
+        prompt_tokens: prompt.max(1),
+        key,
+        entry,
+    })
 }
 
 /// Bytes of a request's JSON for each token of its prompt, about.
@@ -109,9 +127,13 @@ const BYTES_PER_TOKEN: usize = 4;
 /// Tokens of an answer that says nothing of its length.
 const ANSWER: u64 = 256;
 
-/// Tokens that a request will take, about.
-fn estimate(body: usize, max_tokens: Option<u64>) -> u64 {
-    ((body / BYTES_PER_TOKEN) as u64).saturating_add(max_tokens.unwrap_or(ANSWER))
+/// Tokens that an answer will have, about: as many as it may, where that is said.
+fn answer_tokens(path: &str, most: Option<u64>) -> u64 {
+    match path {
+        // These only read.
+        "/v1/embeddings" | "/v1/rerank" | "/rerank" | "/v1/score" | "/score" => 0,
+        _ => most.unwrap_or(ANSWER),
+    }
 }
 
 fn alias(settings: &ServiceSettings, name: &str) -> Option<String> {

@@ -3,7 +3,7 @@
 use super::Keeper;
 use super::leaving::Now;
 use super::sockets::Sockets;
-use crate::config::{self, Config, replicas};
+use crate::config::{Config, Sources, replicas};
 use crate::link::ToGateway;
 use evenkeel_domain::clock;
 use evenkeel_domain::orchestrator::OrchestratorError;
@@ -21,13 +21,19 @@ impl Keeper {
             // Editors replace files: it may be back at the next look.
             Err(_) => return,
         };
-        if !asked && text == self.seen_text {
+        let sources = match Sources::with(&file, text) {
+            Ok(sources) => sources,
+            Err(errors) if asked => return self.refuse(&errors.to_string()),
+            // The same goes for the key file.
+            Err(_) => return,
+        };
+        if !asked && sources == self.seen {
             return;
         }
-        self.seen_text.clone_from(&text);
-        match config::parse(&self.options.name, &text) {
+        self.seen.clone_from(&sources);
+        match sources.parse(&self.options.name) {
             Err(errors) => self.refuse(&errors.to_string()),
-            Ok(config) => self.take(config, text),
+            Ok(config) => self.take(config, sources),
         }
     }
 
@@ -37,9 +43,9 @@ impl Keeper {
     }
 
     /// Puts a checked configuration in force.
-    fn take(&mut self, config: Config, text: String) {
+    fn take(&mut self, config: Config, sources: Sources) {
         if config == self.config {
-            self.options.text = text;
+            self.options.sources = sources;
             return;
         }
         if !self.sockets.serve(&config) {
@@ -59,7 +65,7 @@ impl Keeper {
             self.config = before;
             return self.refuse(&error);
         }
-        self.options.text = text;
+        self.options.sources = sources;
         self.generation += 1;
         tracing::info!(generation = self.generation, in_place, "configuration reloaded");
         if in_place {
@@ -124,7 +130,7 @@ impl Keeper {
     pub(super) fn config_message(&self) -> ToGateway {
         ToGateway::Config {
             path: self.options.name.clone(),
-            text: self.options.text.clone(),
+            sources: self.options.sources.clone(),
             generation: self.generation,
         }
     }

@@ -54,7 +54,8 @@ pub(crate) async fn answer(
     let (entry, trace) = (routed.entry.clone(), call.trace.cloned());
     let log = call.log.take();
     let work = Work::of(&head.method, head.uri.path(), body.bytes.len(), routed.stream);
-    let asked = Asked::new(RequestGuard::enter(entry, work, call.started, log, trace));
+    let guard = RequestGuard::enter(entry, work, call.started, log, trace);
+    let asked = Asked::new(guard.billed(call.bill.take()));
     if call.client.internal {
         asked.guard().is_internal();
     }

@@ -4,8 +4,10 @@
 //! the whole tree.
 
 use crate::admit::concurrency::Work;
+use crate::admit::limit::{Bill, Ended};
 use crate::route::Entry;
 use crate::trace::{AttemptTrace, RequestTrace};
+use crate::usage::Usage;
 use crate::worker::Worker;
 use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
 use http::StatusCode;
@@ -40,15 +42,17 @@ pub(crate) struct AttemptGuard {
 }
 
 impl AttemptGuard {
-    /// Counts an attempt in, where the replica has room for it.
+    /// Counts an attempt in, where the replica has room for it; what has time (`aside`)
+    /// leaves the last places to others.
     pub(crate) fn try_enter(
         worker: &Rc<Worker>,
         request: &Rc<RequestGuard>,
         replica: &Arc<Replica>,
         started: Instant,
         apart: bool,
+        aside: bool,
     ) -> Option<Self> {
-        let entered = replica.try_enter();
+        let entered = if aside { replica.try_enter_aside() } else { replica.try_enter() };
         entered.then(|| Self::entered(worker, request, replica.clone(), started, apart))
     }
 
@@ -226,6 +230,9 @@ pub(crate) struct RequestGuard {
     trace: Option<Rc<RequestTrace>>,
     events: Cell<u64>,
     internal: Cell<bool>,
+    /// What it owes to limits, and whether its end is the bill's.
+    bill: Option<Rc<Bill>>,
+    pays: bool,
 }
 
 /// What a part of a request knows beside the counts, which are its whole's.
@@ -272,6 +279,27 @@ impl RequestGuard {
             trace,
             events: Cell::new(0),
             internal: Cell::new(false),
+            bill: None,
+            pays: false,
+        }
+    }
+
+    /// The bill is settled when it ends.
+    pub(crate) fn billed(mut self, bill: Option<Rc<Bill>>) -> Self {
+        (self.bill, self.pays) = (bill, true);
+        self
+    }
+
+    /// What it takes counts on another request's bill.
+    pub(crate) fn on_bill_of(mut self, other: &Self) -> Self {
+        self.bill.clone_from(&other.bill);
+        self
+    }
+
+    /// An answer to it says what it took.
+    pub(crate) fn used(&self, usage: Usage) {
+        if let Some(bill) = &self.bill {
+            bill.told(usage);
         }
     }
 
@@ -297,6 +325,8 @@ impl RequestGuard {
             log: None,
             trace: None,
             events: Cell::new(0),
+            bill: of.bill.clone(),
+            pays: false,
         }
     }
 
@@ -364,6 +394,9 @@ impl RequestGuard {
     /// One more piece of the answer was relayed.
     pub(crate) fn relayed(&self) {
         self.events.set(self.events.get() + 1);
+        if let Some(bill) = &self.bill {
+            bill.relayed();
+        }
     }
 
     pub(crate) fn attempt_made(&self) {
@@ -392,6 +425,9 @@ impl RequestGuard {
                 counts.events.fetch_add(self.events.get(), Relaxed);
             }
             return;
+        }
+        if let Some(bill) = self.bill.as_ref().filter(|_| self.pays) {
+            bill.settle(Ended { outcome, attempts: self.attempts.get() }, clock::now());
         }
         let took = self.elapsed();
         counts.active.fetch_sub(1, Relaxed);

@@ -319,6 +319,7 @@ async fn whole_json(
         let outcome = Outcome::ReplicaFault(ReplicaFault::Garbage);
         return fail(guard, outcome, "answer is not valid JSON".into(), |_| ());
     };
+    request.used(usage);
     if let Some(tokens) = usage.completion {
         guard.generated(tokens);
     }
