@@ -82,7 +82,8 @@ impl KeyConfig {
             found.push(("id", NAME.to_owned()));
         }
         if KeyHash::parse(&self.hash).is_none() {
-            let text = "a hash is `sha256:` and 64 hexadecimal digits; `evenkeel key new` makes one";
+            let text =
+                "a hash is `sha256:` and 64 hexadecimal digits; `evenkeel key new` makes one";
             found.push(("hash", text.to_owned()));
         }
         if let Some(text) = self.expires.as_ref().filter(|text| moment(text).is_none()) {
@@ -94,8 +95,7 @@ impl KeyConfig {
 }
 
 /// What a name must be.
-pub(crate) const NAME: &str =
-    "a name has 1 to 64 letters, digits, dashes, dots or underscores";
+pub(crate) const NAME: &str = "a name has 1 to 64 letters, digits, dashes, dots or underscores";
 
 /// Whether this may be the name of a key or a tenant.
 pub(crate) fn is_name(text: &str) -> bool {

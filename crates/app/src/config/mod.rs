@@ -21,7 +21,7 @@ pub(crate) use batch::{check_store, open_store, store_options};
 pub(crate) use file::{Config, LogFormat, TlsConfig, TraceConfig};
 pub(crate) use located::{ConfigError, ConfigErrors};
 pub(crate) use service::{ReplicaConfig, ServiceConfig};
-pub(crate) use sources::Sources;
+pub(crate) use sources::{Sources, beside, key_file};
 pub(crate) use trace::{Collector, collector};
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@
 //! ```
 //! The workers go on when anything on the main thread is slow or dead.
 
+mod accounts;
 mod batch;
 mod control;
 mod degrade;

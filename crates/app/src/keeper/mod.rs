@@ -15,7 +15,7 @@ mod signals;
 mod sockets;
 mod stop;
 
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, Config, ConfigErrors, Sources};
 use crate::link::{ToGateway, ToKeeper};
 use child::Gateway;
 use evenkeel_domain::{clock, rng};

@@ -21,11 +21,16 @@ impl Keeper {
             // Editors replace files: it may be back at the next look.
             Err(_) => return,
         };
-        let sources = match Sources::with(&file, text) {
+        let sources = match Sources::with(&self.options.name, text.clone()) {
             Ok(sources) => sources,
-            Err(errors) if asked => return self.refuse(&errors.to_string()),
-            // The same goes for the key file.
-            Err(_) => return,
+            Err(errors) => {
+                // The same goes for the key file, unless it is newly named.
+                if asked || text != self.seen.text {
+                    self.seen = Sources { text, keys: None };
+                    self.refuse(&errors.to_string());
+                }
+                return;
+            }
         };
         if !asked && sources == self.seen {
             return;
