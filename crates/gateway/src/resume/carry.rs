@@ -325,7 +325,10 @@ impl Driver {
 
     /// The request ends so, having taken what its answer told of.
     fn end(&self, outcome: Outcome) {
-        self.request.used(self.ledger.borrow().told);
+        let mut used = self.ledger.borrow().told;
+        // A token an event, as most servers send them.
+        used.completion.get_or_insert(self.ledger.borrow().events);
+        self.request.used(used);
         self.request.settle(outcome);
     }
 

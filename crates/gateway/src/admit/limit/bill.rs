@@ -39,9 +39,11 @@ impl Bill {
         Ok(Rc::new(Self { levels: levels.clone(), ask, told, relayed, settled }))
     }
 
-    /// An answer says what it took.
+    /// An answer says what it took. Only one to a prompt: a batch's state has such a field, too.
     pub(crate) fn told(&self, usage: Usage) {
-        self.told.set(usage);
+        if self.ask.tokens > 0 {
+            self.told.set(usage);
+        }
     }
 
     /// One more piece of the answer was passed on.
