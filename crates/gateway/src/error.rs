@@ -367,4 +367,37 @@ mod tests {
         assert!(grpc.headers()["grpc-message"].to_str().unwrap().contains("100%25 down%0A"));
         assert_eq!(refusal.anthropic()["error"]["type"], "overloaded_error");
     }
+
+    #[test]
+    fn who_may_not_ask_is_told_so_in_every_language() {
+        use crate::admit::limit::tests::limited;
+        let not_allowed = Refusal::NotAllowed { who: "a".into(), service: "chat".into() };
+        let soon = Some(Duration::from_millis(1200));
+        for (refusal, status, code, anthropic, grpc, retry) in [
+            (
+                Refusal::Key(KeyFault::Missing),
+                401,
+                "invalid_api_key",
+                "authentication_error",
+                "16",
+                None,
+            ),
+            (not_allowed, 403, "service_not_allowed", "permission_error", "7", None),
+            (limited(soon).into(), 429, "rate_limit_exceeded", "rate_limit_error", "8", Some("2")),
+            (limited(None).into(), 429, "rate_limit_exceeded", "rate_limit_error", "8", None),
+        ] {
+            assert_eq!(refusal.openai()["error"]["code"], code);
+            assert_eq!(refusal.anthropic()["error"]["type"], anthropic);
+            for shape in [Shape::OpenAi, Shape::Anthropic, Shape::Kserve, Shape::Grpc] {
+                let response = refusal.respond(shape);
+                let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+                assert_eq!(header("retry-after"), retry, "{code} {shape:?}");
+                assert_eq!(header("x-should-retry").is_some(), refusal == limited(None).into());
+                match shape {
+                    Shape::Grpc => assert_eq!(header("grpc-status"), Some(grpc)),
+                    _ => assert_eq!(response.status(), status),
+                }
+            }
+        }
+    }
 }

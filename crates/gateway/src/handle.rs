@@ -2,30 +2,27 @@
 
 use crate::admit::concurrency::Work;
 use crate::admit::keys::{Key, tier};
-use crate::admit::limit::{Ask as Asked, Bill, Levels};
+use crate::admit::limit::{Ask, Bill, Levels};
 use crate::attempt::guard::{LogLine, RequestGuard};
 use crate::body::OutBody;
 use crate::body::read::{self, BodyLimits, ReadBody};
 use crate::error::{Refusal, Shape};
 use crate::exchange::{Asker, Exchange, Given};
 use crate::headers::{self, REQUEST_ID};
-use crate::owner::{OWNER, owner_of};
-use crate::resume::ask::Ask;
-use crate::resume::{Api, discover, unary};
-use crate::route::{self, Entry, Found, Table, head};
-use crate::routed::{ModelAt, Routed, hash_of, route_body};
-use crate::template::{Template, TemplateBody, Watch};
+use crate::owner::owner_of;
+use crate::resume::discover;
+use crate::route::{Entry, Found, Table};
+use crate::routed::{Routed, hash_of, route_body};
 use crate::trace::RequestTrace;
 use crate::worker::Worker;
 use crate::{answers, cors, fallback, models, quorum, upgrade};
-use bytes::Bytes;
+use evenkeel_domain::Outcome;
 use evenkeel_domain::clock;
-use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier, UpstreamStream};
-use evenkeel_domain::{Known, Outcome, Replica};
+use evenkeel_domain::settings::{ServiceSettings, Tier};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -188,7 +185,7 @@ impl Call<'_> {
             && let Some(entry) = upgrade_target(&table, &found)
         {
             self.may_use(&table, &entry)?;
-            self.bill(&table, &entry, wanted, Asked { stream: true, ..Asked::default() })?;
+            self.bill(&table, &entry, wanted, Ask { stream: true, ..Ask::default() })?;
             // Rare things are boxed, here and below: their size would be every request's.
             return Box::pin(upgrade::relay(self, &entry, &head, upgrade)).await;
         }
@@ -211,13 +208,13 @@ impl Call<'_> {
     }
 
     /// What a request will take, about.
-    fn asks(&self, routed: &Routed, head: &Parts, body: &ReadBody) -> Asked {
+    fn asks(&self, routed: &Routed, head: &Parts, body: &ReadBody) -> Ask {
         let streams = routed.stream
             || (self.grpc && body.rest.is_some())
             || head.uri.path().ends_with("/generate_stream");
         // What names no prompt is no matter of tokens.
         let tokens = if routed.prompt_tokens > 0 { routed.tokens } else { 0 };
-        Asked { prompt: routed.prompt_tokens, tokens, stream: streams }
+        Ask { prompt: routed.prompt_tokens, tokens, stream: streams }
     }
 
     fn limits(&self, found: &Found) -> BodyLimits {
@@ -304,98 +301,6 @@ impl Call<'_> {
         }
     }
 
-    fn template(
-        &self,
-        routed: &Routed,
-        head: Parts,
-        body: ReadBody,
-        own_deadline: Option<Duration>,
-    ) -> Template {
-        let settings = &routed.entry.service.settings;
-        let path = head.uri.path();
-        let inference = head.method == Method::POST && route::is_inference(path);
-        let repeatable = !routed.stateful
-            && (self.grpc
-                || inference
-                || head.method.is_idempotent()
-                || head.headers.contains_key("idempotency-key"));
-        let total =
-            own_deadline.map_or(settings.deadlines.total, |d| d.min(settings.deadlines.total));
-        let mut headers = head.headers;
-        headers::to_replica(&mut headers, false);
-        headers.insert(REQUEST_ID, self.id.clone());
-        forwarded(&mut headers, self.client);
-        if routed.entry.within {
-            headers.insert(OWNER, self.owner.clone());
-        }
-        let ReadBody { mut bytes, rest, memory } = body;
-        let streamed = rest.is_some();
-        let mut model = routed.model.clone();
-        if !streamed && repeatable && self.is_fetched_as_stream(routed, path) {
-            (bytes, model) = as_stream(bytes, model);
-        }
-        let watch = self.watch(routed, path, repeatable && !streamed, &bytes);
-        if watch.is_some() {
-            // What is compressed cannot be watched.
-            headers.remove(http::header::ACCEPT_ENCODING);
-        }
-        Template {
-            uri: origin_form(&head.uri),
-            headers,
-            body: match rest {
-                None => TemplateBody::Whole(bytes, memory),
-                Some(rest) => TemplateBody::Once(RefCell::new(Some((bytes, rest)))),
-            },
-            model,
-            repeatable,
-            grpc: self.grpc,
-            needs_h2: self.grpc,
-            head_only: head.method == Method::HEAD,
-            expects_content: inference,
-            // The caller of a stream in both directions may wait for the head.
-            commits_at_head: (settings.protocol == Protocol::Http && !inference)
-                || (self.grpc && streamed),
-            shape: self.shape,
-            connect: settings.deadlines.connect,
-            idle: settings.deadlines.idle,
-            deadline: self.started + total,
-            watch,
-            trace: self.trace.cloned(),
-            method: head.method,
-        }
-    }
-
-    /// What is to be known of a stream to carry it on.
-    fn watch(&self, routed: &Routed, path: &str, held: bool, body: &[u8]) -> Option<Watch> {
-        let stream = routed.stream || self.is_fetched_as_stream(routed, path);
-        if !held || !stream || self.grpc || !routed.entry.service.settings.resume.enabled {
-            return None;
-        }
-        let mut ask = Ask::read(Api::of(path)?, body)?;
-        ask.unary = !routed.stream;
-        Some(Watch { ask: Rc::new(ask), onward: None })
-    }
-
-    /// Whether a unary answer is fetched from the replica as a stream.
-    fn is_fetched_as_stream(&self, routed: &Routed, path: &str) -> bool {
-        let settings = &routed.entry.service.settings.resume;
-        if routed.stream
-            || quorum::is_asked(&routed.entry)
-            || !settings.enabled
-            || !Api::of(path).is_some_and(Api::has_choices)
-        {
-            return false;
-        }
-        match settings.upstream_stream {
-            UpstreamStream::Never => false,
-            UpstreamStream::Always => true,
-            UpstreamStream::Auto => {
-                let runs_on = |r: &Arc<Replica>| r.abilities.runs_on.get() == Known::Yes;
-                routed.entry.service.pool.members().iter().any(runs_on)
-            }
-        }
-    }
-
     fn log_line<B>(&self, request: &Request<B>) -> Option<LogLine> {
         let log = self.worker.shared.access.clone()?;
         Some(LogLine {
@@ -407,14 +312,6 @@ impl Call<'_> {
             attempts: Cell::new(0),
         })
     }
-}
-
-/// A unary request's body as one for a stream.
-fn as_stream(body: Bytes, model: ModelAt) -> (Bytes, ModelAt) {
-    let Some(changed) = unary::as_stream(&body).map(Bytes::from) else { return (body, model) };
-    let alias = model.and_then(|(_, alias)| alias);
-    let at = head::read(&changed).ok().and_then(|head| Some(head.model?.1));
-    (changed, at.map(|at| (at, alias)))
 }
 
 /// Where an upgrade goes: it has no body that could name a model.
@@ -443,21 +340,4 @@ fn check_head(head: &Parts) -> Result<(), Refusal> {
         return bad("`transfer-encoding` does not exist in HTTP/1.0");
     }
     Ok(())
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    match uri.path_and_query() {
-        Some(path) if uri.authority().is_some() => Uri::from(path.clone()),
-        _ => uri.clone(),
-    }
-}
-
-fn forwarded(headers: &mut http::HeaderMap, client: &ClientInfo) {
-    if !client.ip.is_loopback()
-        && let Ok(ip) = HeaderValue::from_str(&client.ip.to_string())
-    {
-        headers.append("x-forwarded-for", ip);
-    }
-    let proto = if client.tls { "https" } else { "http" };
-    headers.entry("x-forwarded-proto").or_insert(HeaderValue::from_static(proto));
 }

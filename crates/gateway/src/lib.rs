@@ -28,12 +28,14 @@ mod handle;
 mod headers;
 mod listen;
 mod models;
+
 mod owner;
 mod quorum;
 mod render;
 mod resume;
 pub mod route;
 mod routed;
+mod sent;
 pub mod settings;
 mod shared;
 mod template;

@@ -9,6 +9,7 @@
 
 pub(crate) mod classify;
 pub(crate) mod guard;
+mod request;
 mod stream;
 
 use crate::body::OutBody;

@@ -133,9 +133,10 @@ async fn tokens_are_settled_by_what_an_answer_took() {
     let body = chat("hello", 5, true)
         .replace("\"stream\":true", "\"stream\":true,\"stream_options\":{\"include_usage\":true}");
     let stream = ask(&up.clients, &bearer("a"), &body).await;
-    let last = stream.text().lines().filter_map(|l| l.strip_prefix("data: {")).last().map(|l| {
-        serde_json::from_str::<serde_json::Value>(&format!("{{{l}")).expect("events are JSON")
-    });
+    let last =
+        stream.text().lines().filter_map(|l| l.strip_prefix("data: {")).next_back().map(|l| {
+            serde_json::from_str::<serde_json::Value>(&format!("{{{l}")).expect("events are JSON")
+        });
     let told = last.expect("there are events")["usage"].clone();
     taken.0 += told["prompt_tokens"].as_u64().expect("the stream tells its usage");
     taken.1 += told["completion_tokens"].as_u64().expect("the stream tells its usage");

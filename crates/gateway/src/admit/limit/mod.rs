@@ -200,9 +200,15 @@ impl From<Limited> for Refusal {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use evenkeel_domain::clock;
+
+    /// A refusal for tokens.
+    pub(crate) fn limited(retry: Option<Duration>) -> Limited {
+        let (what, whose) = (What::Tokens, Whose::Key);
+        Limited { what, whose, name: "a".into(), limit: 10, tokens: 20, retry }
+    }
 
     pub(super) fn levels(of: &[(Whose, Quota)]) -> Levels {
         let mut levels = Levels::default();
