@@ -4,11 +4,12 @@
 //! Prometheus' conventions: base units, `_total` on counters, one meaning a label.
 
 use crate::answers;
+mod keys;
 mod load;
 
 use crate::ports::{AdminState, Source};
 use crate::process;
-use crate::view::{BatchView, GatewayView};
+use crate::view::{BatchView, GatewayView, KeyView, TenantView};
 use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::orchestrator::InstanceStatus;
@@ -74,6 +75,8 @@ struct Reading {
     instances: Vec<InstanceStatus>,
     gateway: GatewayView,
     batch: Option<BatchView>,
+    keys: Vec<KeyView>,
+    tenants: Vec<TenantView>,
 }
 
 impl Reading {
@@ -85,6 +88,8 @@ impl Reading {
             instances: source.instances(),
             gateway: source.gateway(),
             batch: source.batch(),
+            keys: source.keys(),
+            tenants: source.tenants(),
         }
     }
 }
@@ -105,6 +110,8 @@ impl Collector for Reading {
         self.room(&mut to)?;
         self.queue(&mut to)?;
         self.instances(&mut to)?;
+        self.keys(&mut to)?;
+        self.tenants(&mut to)?;
         self.whole(&mut to)?;
         if let Some(batch) = &self.batch {
             batches(&mut to, batch)?;

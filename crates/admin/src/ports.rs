@@ -1,6 +1,6 @@
 //! The ports to what is shown and what is ordered. `app` implements them.
 
-use crate::view::{BatchView, GatewayView, OverrideView};
+use crate::view::{BatchView, GatewayView, KeyView, OverrideView, TenantView};
 use evenkeel_domain::Pool;
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::orchestrator::InstanceStatus;
@@ -53,6 +53,16 @@ pub trait Source: Send + Sync {
     /// What files and batches do; `None` where they are off.
     fn batch(&self) -> Option<BatchView> {
         None
+    }
+
+    /// The keys that clients show, in the order of the configuration.
+    fn keys(&self) -> Vec<KeyView> {
+        Vec::new()
+    }
+
+    /// The tenants they belong to.
+    fn tenants(&self) -> Vec<TenantView> {
+        Vec::new()
     }
 
     /// Where a supervised replica's output is written; `None` for others.

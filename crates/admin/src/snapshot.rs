@@ -61,6 +61,8 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         services,
         overrides: state.source.overrides(),
         batch: state.source.batch(),
+        keys: state.source.keys(),
+        tenants: state.source.tenants(),
     }
 }
 

@@ -4,6 +4,9 @@
 //! them with [`Snapshot::at_unix_ms`], not with another clock. Rates and latencies are
 //! over the last [`Snapshot::window_seconds`]; counters are since the process started.
 
+mod keys;
+
+pub use keys::{KeyView, LimitsView, TenantView, UsageView};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -30,6 +33,12 @@ pub struct Snapshot {
     /// Files and batches; absent where they are off.
     #[serde(default)]
     pub batch: Option<BatchView>,
+    /// Keys that clients show; empty where none is asked for.
+    #[serde(default)]
+    pub keys: Vec<KeyView>,
+    /// The tenants they belong to.
+    #[serde(default)]
+    pub tenants: Vec<TenantView>,
 }
 
 /// Files and batches, as looked at within the last seconds.
@@ -145,7 +154,8 @@ pub struct ServiceView {
     pub holds: u64,
     /// Requests refused before any replica saw them.
     pub refused: u64,
-    /// The same by tier and reason: `no_replica`, `queue_full`, `overloaded`, `waited`.
+    /// The same by tier and reason: `no_replica`, `queue_full`, `overloaded`, `waited`,
+    /// `limited`.
     pub refusals: BTreeMap<String, BTreeMap<String, u64>>,
     /// Tiers whose requests are refused rather than made to wait.
     pub overloaded: Vec<String>,

@@ -4,6 +4,7 @@
 //!
 //! The end of the link means that the other process is gone.
 
+use crate::config::Sources;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -51,8 +52,8 @@ pub(crate) enum ToGateway {
     Config {
         /// The file, for messages.
         path: PathBuf,
-        /// Its text.
-        text: String,
+        /// Its text, and that of the key file it names.
+        sources: Sources,
         /// Rises with each.
         generation: u64,
     },

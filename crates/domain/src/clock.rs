@@ -22,9 +22,18 @@ pub fn wall() -> SystemTime {
 /// Milliseconds since this process first asked, never zero: what atomics store.
 #[must_use]
 pub fn millis(at: Instant) -> u64 {
+    u64::try_from(since_anchor(at).as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// Nanoseconds since this process first asked.
+#[must_use]
+pub fn nanos(at: Instant) -> u64 {
+    u64::try_from(since_anchor(at).as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn since_anchor(at: Instant) -> Duration {
     static ANCHOR: OnceLock<Instant> = OnceLock::new();
-    let anchor = *ANCHOR.get_or_init(now);
-    u64::try_from(at.saturating_duration_since(anchor).as_millis()).unwrap_or(u64::MAX).max(1)
+    at.saturating_duration_since(*ANCHOR.get_or_init(now))
 }
 
 /// Milliseconds since the Unix epoch, for people and machines that compare hosts.

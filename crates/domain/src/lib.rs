@@ -15,6 +15,7 @@
 //! request path never waits for whoever watches it.
 
 pub mod ability;
+pub mod account;
 pub mod answers;
 pub mod clock;
 pub mod durable;
@@ -34,6 +35,7 @@ pub mod transport;
 mod watched;
 
 pub use ability::{Abilities, Known};
+pub use account::Account;
 pub use endpoint::Endpoint;
 pub use health::{Gate, Health, Signal, SignalKind};
 pub use outcome::{NetworkFault, Outcome, ReplicaFault};

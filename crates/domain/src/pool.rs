@@ -1,5 +1,6 @@
 //! A service and the pool of replicas behind it.
 
+use crate::account::Account;
 use crate::health::{Gate, Health};
 use crate::histogram::Histogram;
 use crate::outcome::Outcome;
@@ -42,6 +43,8 @@ pub struct Pool {
     expected_gap_us: AtomicU64,
     /// When a second attempt beside a slow one pays, in microseconds; 0 for never.
     hedge_us: AtomicU64,
+    /// What its limits are held against.
+    pub account: Arc<Account>,
     /// Counters.
     pub counts: Counts,
 }
@@ -66,11 +69,14 @@ pub enum Refused {
     Overloaded,
     /// It had waited for too long.
     Waited,
+    /// It was beyond a limit: of its key, its tenant or the service.
+    Limited,
 }
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::NoReplica, Self::QueueFull, Self::Overloaded, Self::Waited];
+    pub const ALL: [Self; 5] =
+        [Self::NoReplica, Self::QueueFull, Self::Overloaded, Self::Waited, Self::Limited];
 
     /// Its name in metrics and views.
     #[must_use]
@@ -80,6 +86,7 @@ impl Refused {
             Self::QueueFull => "queue_full",
             Self::Overloaded => "overloaded",
             Self::Waited => "waited",
+            Self::Limited => "limited",
         }
     }
 }
@@ -164,6 +171,14 @@ impl Counts {
         self.refused.iter().flatten().map(|count| count.load(Relaxed)).sum()
     }
 
+    /// How many requests were refused for want of a place: those beyond a limit say nothing
+    /// of what the replicas have to do.
+    #[must_use]
+    pub fn refused_for_room(&self) -> u64 {
+        let limited = Tier::ALL.map(|tier| self.refused(tier, Refused::Limited));
+        self.refused_in_all().saturating_sub(limited.iter().sum())
+    }
+
     /// Requests of this tier are refused rather than made to wait, or no longer.
     pub fn set_overloaded(&self, tier: Tier, is: bool) {
         self.overloaded[tier as usize].store(is, Relaxed);
@@ -181,6 +196,7 @@ impl Pool {
     #[must_use]
     pub fn new(name: Arc<str>) -> Self {
         Self {
+            account: Arc::new(Account::new(&name)),
             name,
             members: ArcSwap::from_pointee(Vec::new()),
             waiting: OnceLock::new(),

@@ -162,7 +162,23 @@ impl Replica {
     /// once: the bound holds all the same.
     #[must_use]
     pub fn try_enter(&self) -> bool {
+        self.try_enter_below(self.bound())
+    }
+
+    /// The same for what has time: the last places are left to others.
+    #[must_use]
+    pub fn try_enter_aside(&self) -> bool {
         let bound = self.bound();
+        self.try_enter_below(bound - spare(bound))
+    }
+
+    /// Whether there is room for what has time, and some left.
+    #[must_use]
+    pub fn has_room_aside(&self) -> bool {
+        self.room() > spare(self.bound())
+    }
+
+    fn try_enter_below(&self, bound: u32) -> bool {
         let before = self.live.enter();
         if bound > 0 && before >= bound {
             self.live.leave();
@@ -175,6 +191,16 @@ impl Replica {
     #[must_use]
     pub fn effective_weight(&self) -> f32 {
         (self.id.weight * f32::from(self.live.ramp.load(Relaxed)) / 1000.0).max(0.001)
+    }
+}
+
+/// Places of so many that what has time leaves to others: an eighth, and at least one where
+/// that is not the only one. Who comes next so need not wait for an answer to end.
+const fn spare(bound: u32) -> u32 {
+    match bound {
+        0 | 1 => 0,
+        2..=15 => 1,
+        bound => bound / 8,
     }
 }
 

@@ -3,8 +3,10 @@
 //! Every default stands beside the reason for it. Durations are written `"10s"`, `"250ms"`.
 
 mod admission;
+mod quota;
 
 pub use admission::{Concurrency, Queue};
+pub use quota::{KeyHash, KeySettings, Quota, TenantSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -341,6 +343,8 @@ pub struct ServiceSettings {
     pub ejection: Ejection,
     /// Quorum, golden questions and the like.
     pub answers: crate::answers::Answers,
+    /// How much may be asked of it, by all together.
+    pub limits: Quota,
     /// Largest request body, in bytes; beyond it 413.
     pub max_body: u64,
     /// Largest request body that is kept to be sent again, in bytes.

@@ -45,6 +45,10 @@ pub(crate) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.append(VARY, HeaderValue::from_static("origin"));
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("x-request-id, retry-after, x-should-retry"),
+        HeaderValue::from_static(
+            "x-request-id, retry-after, x-should-retry, x-ratelimit-limit-requests, \
+             x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
+             x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
+        ),
     );
 }

@@ -1,11 +1,12 @@
 //! What a client gets when the gateway itself answers: one closed set of refusals, each
 //! with its status, its OpenAI type and code, and a text that says what to do.
 
+use crate::admit::limit::Limited;
 use crate::body::OutBody;
 use bytes::Bytes;
 use evenkeel_domain::settings::Protocol;
 use evenkeel_domain::{Outcome, ReplicaFault};
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use std::time::Duration;
 
@@ -82,6 +83,20 @@ pub(crate) enum Refusal {
         /// When there may be room again.
         retry: Duration,
     },
+    /// No good key was shown.
+    #[error("{0}")]
+    Key(KeyFault),
+    /// The key is good, but not for this service.
+    #[error("`{who}` may not use the service `{service}`")]
+    NotAllowed {
+        /// The key's name, or the owner's of a batch.
+        who: String,
+        /// The service.
+        service: String,
+    },
+    /// Beyond a limit.
+    #[error("{0}")]
+    Limited(Box<Limited>),
     /// Every attempt failed.
     #[error("All {attempts} attempts on `{service}` failed; the last one: {last}")]
     AllFailed {
@@ -119,6 +134,25 @@ pub(crate) enum Refusal {
     QueryOfDeath(usize),
 }
 
+/// What is wrong with the key that a client shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum KeyFault {
+    /// There is none.
+    #[error(
+        "No API key was given. Send one as `authorization: Bearer KEY`, or as `x-api-key: KEY`"
+    )]
+    Missing,
+    /// Nobody has it, or not any more.
+    #[error("Incorrect API key provided: it is not known here")]
+    Unknown,
+    /// Its time is over.
+    #[error("This API key has expired")]
+    Expired,
+    /// It was taken back.
+    #[error("This API key was revoked")]
+    Revoked,
+}
+
 impl Refusal {
     /// HTTP status, OpenAI `type`, `code` and `param`.
     fn class(&self) -> (StatusCode, &'static str, &'static str, Option<&'static str>) {
@@ -143,6 +177,12 @@ impl Refusal {
             }
             Self::Degraded(_) => (S::SERVICE_UNAVAILABLE, "server_error", "degraded", None),
             Self::Overloaded { .. } => (S::SERVICE_UNAVAILABLE, "server_error", "overloaded", None),
+            Self::Key(_) => (S::UNAUTHORIZED, invalid, "invalid_api_key", None),
+            Self::NotAllowed { .. } => (S::FORBIDDEN, invalid, "service_not_allowed", None),
+            // As OpenAI has it: the type says which limit, the code that it is one.
+            Self::Limited(limited) => {
+                (S::TOO_MANY_REQUESTS, limited.what.label(), "rate_limit_exceeded", None)
+            }
             Self::AllFailed { .. } => (S::BAD_GATEWAY, "server_error", "all_attempts_failed", None),
             Self::NotRepeatable(_) => (S::BAD_GATEWAY, "server_error", "replica_failed", None),
             Self::NoAgreement { .. } => (S::BAD_GATEWAY, "server_error", "no_agreement", None),
@@ -172,17 +212,23 @@ impl Refusal {
     pub(crate) fn respond(&self, shape: Shape) -> Response<OutBody> {
         let (status, ..) = self.class();
         let mut response = match shape {
-            Shape::Grpc => return self.grpc(),
+            Shape::Grpc => self.grpc(),
             Shape::OpenAi => json(status, &self.openai()),
             Shape::Anthropic => json(status, &self.anthropic()),
             Shape::Kserve => json(status, &serde_json::json!({ "error": self.to_string() })),
         };
         let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED && shape != Shape::Grpc {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(retry) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds(retry)));
         }
         // No attempt was made when there was no place for one: another try does no harm.
-        if status.is_server_error() && !matches!(self, Self::Overloaded { .. }) {
+        let own = status.is_server_error() && !matches!(self, Self::Overloaded { .. });
+        // More than there is in a minute will not be there in the next one either.
+        let never = matches!(self, Self::Limited(limited) if limited.retry.is_none());
+        if (own && shape != Shape::Grpc) || never {
             // Our own attempts are used up; a client that tries again multiplies the load.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
@@ -196,6 +242,7 @@ impl Refusal {
             // A level is kept for a while.
             Self::Degraded(_) => Some(Duration::from_secs(30)),
             Self::Overloaded { retry, .. } => Some(*retry),
+            Self::Limited(limited) => limited.retry,
             _ => None,
         }
     }
@@ -211,8 +258,11 @@ impl Refusal {
     fn anthropic(&self) -> serde_json::Value {
         let (status, ..) = self.class();
         let kind = match status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
             404 => "not_found_error",
             413 => "request_too_large",
+            429 => "rate_limit_error",
             504 => "timeout_error",
             503 => "overloaded_error",
             400..=499 => "invalid_request_error",
@@ -227,9 +277,11 @@ impl Refusal {
     fn grpc(&self) -> Response<OutBody> {
         let (status, ..) = self.class();
         let code = match status.as_u16() {
+            401 => "16",
+            403 => "7",
             404 => "12",
             408 | 504 => "4",
-            413 => "8",
+            413 | 429 => "8",
             502 | 503 => "14",
             _ => "3",
         };
@@ -314,5 +366,38 @@ mod tests {
         assert_eq!(grpc.headers()["grpc-status"], "14");
         assert!(grpc.headers()["grpc-message"].to_str().unwrap().contains("100%25 down%0A"));
         assert_eq!(refusal.anthropic()["error"]["type"], "overloaded_error");
+    }
+
+    #[test]
+    fn who_may_not_ask_is_told_so_in_every_language() {
+        use crate::admit::limit::tests::limited;
+        let not_allowed = Refusal::NotAllowed { who: "a".into(), service: "chat".into() };
+        let soon = Some(Duration::from_millis(1200));
+        for (refusal, status, code, anthropic, grpc, retry) in [
+            (
+                Refusal::Key(KeyFault::Missing),
+                401,
+                "invalid_api_key",
+                "authentication_error",
+                "16",
+                None,
+            ),
+            (not_allowed, 403, "service_not_allowed", "permission_error", "7", None),
+            (limited(soon).into(), 429, "rate_limit_exceeded", "rate_limit_error", "8", Some("2")),
+            (limited(None).into(), 429, "rate_limit_exceeded", "rate_limit_error", "8", None),
+        ] {
+            assert_eq!(refusal.openai()["error"]["code"], code);
+            assert_eq!(refusal.anthropic()["error"]["type"], anthropic);
+            for shape in [Shape::OpenAi, Shape::Anthropic, Shape::Kserve, Shape::Grpc] {
+                let response = refusal.respond(shape);
+                let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+                assert_eq!(header("retry-after"), retry, "{code} {shape:?}");
+                assert_eq!(header("x-should-retry").is_some(), refusal == limited(None).into());
+                match shape {
+                    Shape::Grpc => assert_eq!(header("grpc-status"), Some(grpc)),
+                    _ => assert_eq!(response.status(), status),
+                }
+            }
+        }
     }
 }

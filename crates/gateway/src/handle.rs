@@ -1,33 +1,30 @@
 //! One request of one client: read, route, and hand to the exchange.
 
 use crate::admit::concurrency::Work;
+use crate::admit::keys::{Key, tier};
+use crate::admit::limit::{Ask, Bill, Levels};
 use crate::attempt::guard::{LogLine, RequestGuard};
 use crate::body::OutBody;
 use crate::body::read::{self, BodyLimits, ReadBody};
 use crate::error::{Refusal, Shape};
 use crate::exchange::{Asker, Exchange, Given};
 use crate::headers::{self, REQUEST_ID};
-use crate::owner::{OWNER, owner_of};
-use crate::resume::ask::Ask;
-use crate::resume::{Api, discover, unary};
-use crate::route::head::{self, BadBody};
-use crate::route::{self, Entry, Found, Table};
-use crate::template::{Template, TemplateBody, Watch};
+use crate::owner::owner_of;
+use crate::resume::discover;
+use crate::route::{Entry, Found, Table};
+use crate::routed::{Routed, hash_of, route_body};
 use crate::trace::RequestTrace;
 use crate::worker::Worker;
 use crate::{answers, cors, fallback, models, quorum, upgrade};
-use bytes::Bytes;
+use evenkeel_domain::Outcome;
 use evenkeel_domain::clock;
-use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier, UpstreamStream};
-use evenkeel_domain::{Known, Outcome, Replica};
+use evenkeel_domain::settings::{ServiceSettings, Tier};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::convert::Infallible;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -39,7 +36,7 @@ pub(crate) struct ClientInfo {
     pub(crate) tls: bool,
     /// This process itself, which works off what has time.
     pub(crate) internal: bool,
-    source: u64,
+    pub(crate) source: u64,
 }
 
 impl ClientInfo {
@@ -58,12 +55,6 @@ impl ClientInfo {
     pub(crate) fn tier(&self, service: &ServiceSettings) -> Tier {
         if self.internal { Tier::BestEffort } else { service.tier }
     }
-}
-
-fn hash_of(value: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Largest body of a request whose service is not known before its body is read.
@@ -112,9 +103,23 @@ async fn answer(
 ) -> Response<OutBody> {
     let grpc = headers::is_grpc(request.headers());
     let shape = Shape::of(request.uri().path(), grpc, None);
-    let mut call = Call { worker, client, started, id, owner, trace, grpc, shape, log: None };
+    let mut call = Call {
+        worker,
+        client,
+        started,
+        id,
+        owner,
+        key: None,
+        flow: client.source,
+        levels: None,
+        bill: None,
+        trace,
+        grpc,
+        shape,
+        log: None,
+    };
     call.log = call.log_line(&request);
-    let response = match call.run(request).await {
+    let mut response = match call.run(request).await {
         Ok(response) => response,
         Err(refusal) => {
             if let Some(trace) = trace {
@@ -127,6 +132,9 @@ async fn answer(
             refusal.respond(call.shape)
         }
     };
+    if let Some(levels) = &call.levels {
+        levels.tell(response.headers_mut(), clock::now());
+    }
     // What reached no service has nobody else to log it.
     if let Some(line) = call.log.take() {
         let status = response.status();
@@ -145,6 +153,14 @@ pub(crate) struct Call<'a> {
     pub(crate) id: &'a HeaderValue,
     /// For whose account it is.
     pub(crate) owner: HeaderValue,
+    /// The key that its client has shown, where keys are asked for.
+    pub(crate) key: Option<Arc<Key>>,
+    /// Whose requests it waits with: its key's, else its client's.
+    pub(crate) flow: u64,
+    /// The limits that hold for it, once they are known.
+    pub(crate) levels: Option<Rc<Levels>>,
+    /// What it took of them, until it is counted.
+    pub(crate) bill: Option<Rc<Bill>>,
     pub(crate) trace: Option<&'a Rc<RequestTrace>>,
     pub(crate) grpc: bool,
     pub(crate) shape: Shape,
@@ -152,32 +168,10 @@ pub(crate) struct Call<'a> {
     pub(crate) log: Option<LogLine>,
 }
 
-/// A request that has found its service.
-pub(crate) struct Routed {
-    pub(crate) entry: Arc<Entry>,
-    /// What its route says.
-    pub(crate) tier: Option<Tier>,
-    pub(crate) model: ModelAt,
-    pub(crate) stateful: bool,
-    /// A stream is asked for.
-    pub(crate) stream: bool,
-    /// Tokens of prompt and answer, as far as they can be told before.
-    pub(crate) tokens: u64,
-    pub(crate) key: u64,
-}
-
-impl Routed {
-    /// Routed without having looked into the body.
-    fn plain(entry: Arc<Entry>, head: &Parts, stateful: bool) -> Self {
-        let key = key_of(&entry, head, None, None);
-        Self { tier: None, entry, model: None, stateful, stream: false, tokens: 1, key }
-    }
-}
-
 impl Call<'_> {
     async fn run(&mut self, mut request: Request<Incoming>) -> Result<Response<OutBody>, Refusal> {
         let upgrade = upgrade::wanted(&mut request);
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         check_head(&head)?;
         let table = self.worker.shared.table.load();
         let found = table.find(&head, self.grpc);
@@ -185,26 +179,42 @@ impl Call<'_> {
             self.shape =
                 Shape::of(head.uri.path(), self.grpc, Some(entry.service.settings.protocol));
         }
+        self.authenticate(&table, &head.headers)?;
+        let wanted = tier::take(&mut head.headers)?;
         if let Some(upgrade) = upgrade
             && let Some(entry) = upgrade_target(&table, &found)
         {
-            let source = self.client.source;
+            self.may_use(&table, &entry)?;
+            self.bill(&table, &entry, wanted, Ask { stream: true, ..Ask::default() })?;
             // Rare things are boxed, here and below: their size would be every request's.
-            let relay = upgrade::relay(self.worker, &entry, &head, upgrade, source, self.trace);
-            return Box::pin(relay).await;
+            return Box::pin(upgrade::relay(self, &entry, &head, upgrade)).await;
         }
         if matches!(found, Found::ByModel)
-            && let Some(response) = models::list(&table, &head)
+            && let Some(response) = models::list(&table, &head, self.key.as_deref())
         {
             return response;
         }
         let limits = self.limits(&found);
         let body = read::read(self.worker, body, limits).await?;
-        let routed = route_body(&table, found, &head, &body)?;
+        let mut routed = route_body(&table, found, &head, &body)?;
+        self.may_use(&table, &routed.entry)?;
+        routed.tier = self.tier_of(&routed, wanted);
+        let ask = self.asks(&routed, &head, &body);
+        self.bill(&table, &routed.entry, routed.tier, ask)?;
         if answers::concern(&routed, &body) {
             return Box::pin(answers::answer(self, routed, head, body)).await;
         }
         self.exchange(routed, head, body, None).await
+    }
+
+    /// What a request will take, about.
+    fn asks(&self, routed: &Routed, head: &Parts, body: &ReadBody) -> Ask {
+        let streams = routed.stream
+            || (self.grpc && body.rest.is_some())
+            || head.uri.path().ends_with("/generate_stream");
+        // What names no prompt is no matter of tokens.
+        let tokens = if routed.prompt_tokens > 0 { routed.tokens } else { 0 };
+        Ask { prompt: routed.prompt_tokens, tokens, stream: streams }
     }
 
     fn limits(&self, found: &Found) -> BodyLimits {
@@ -240,7 +250,8 @@ impl Call<'_> {
             let log = self.log.take();
             let work = Work::of(&head.method, head.uri.path(), body.bytes.len(), routed.stream);
             let (entry, trace) = (routed.entry.clone(), self.trace.cloned());
-            let guard = RequestGuard::enter(entry, work, self.started, log, trace);
+            let guard =
+                RequestGuard::enter(entry, work, self.started, log, trace).billed(self.bill.take());
             if self.client.internal {
                 guard.is_internal();
             }
@@ -262,7 +273,7 @@ impl Call<'_> {
             key: routed.key,
             tier: routed.tier.unwrap_or(self.client.tier(settings)),
             waits: !self.client.internal,
-            flow: self.client.source,
+            flow: self.flow,
             cost: routed.tokens,
             own_deadline,
         };
@@ -290,98 +301,6 @@ impl Call<'_> {
         }
     }
 
-    fn template(
-        &self,
-        routed: &Routed,
-        head: Parts,
-        body: ReadBody,
-        own_deadline: Option<Duration>,
-    ) -> Template {
-        let settings = &routed.entry.service.settings;
-        let path = head.uri.path();
-        let inference = head.method == Method::POST && route::is_inference(path);
-        let repeatable = !routed.stateful
-            && (self.grpc
-                || inference
-                || head.method.is_idempotent()
-                || head.headers.contains_key("idempotency-key"));
-        let total =
-            own_deadline.map_or(settings.deadlines.total, |d| d.min(settings.deadlines.total));
-        let mut headers = head.headers;
-        headers::to_replica(&mut headers, false);
-        headers.insert(REQUEST_ID, self.id.clone());
-        forwarded(&mut headers, self.client);
-        if routed.entry.within {
-            headers.insert(OWNER, self.owner.clone());
-        }
-        let ReadBody { mut bytes, rest, memory } = body;
-        let streamed = rest.is_some();
-        let mut model = routed.model.clone();
-        if !streamed && repeatable && self.is_fetched_as_stream(routed, path) {
-            (bytes, model) = as_stream(bytes, model);
-        }
-        let watch = self.watch(routed, path, repeatable && !streamed, &bytes);
-        if watch.is_some() {
-            // What is compressed cannot be watched.
-            headers.remove(http::header::ACCEPT_ENCODING);
-        }
-        Template {
-            uri: origin_form(&head.uri),
-            headers,
-            body: match rest {
-                None => TemplateBody::Whole(bytes, memory),
-                Some(rest) => TemplateBody::Once(RefCell::new(Some((bytes, rest)))),
-            },
-            model,
-            repeatable,
-            grpc: self.grpc,
-            needs_h2: self.grpc,
-            head_only: head.method == Method::HEAD,
-            expects_content: inference,
-            // The caller of a stream in both directions may wait for the head.
-            commits_at_head: (settings.protocol == Protocol::Http && !inference)
-                || (self.grpc && streamed),
-            shape: self.shape,
-            connect: settings.deadlines.connect,
-            idle: settings.deadlines.idle,
-            deadline: self.started + total,
-            watch,
-            trace: self.trace.cloned(),
-            method: head.method,
-        }
-    }
-
-    /// What is to be known of a stream to carry it on.
-    fn watch(&self, routed: &Routed, path: &str, held: bool, body: &[u8]) -> Option<Watch> {
-        let stream = routed.stream || self.is_fetched_as_stream(routed, path);
-        if !held || !stream || self.grpc || !routed.entry.service.settings.resume.enabled {
-            return None;
-        }
-        let mut ask = Ask::read(Api::of(path)?, body)?;
-        ask.unary = !routed.stream;
-        Some(Watch { ask: Rc::new(ask), onward: None })
-    }
-
-    /// Whether a unary answer is fetched from the replica as a stream.
-    fn is_fetched_as_stream(&self, routed: &Routed, path: &str) -> bool {
-        let settings = &routed.entry.service.settings.resume;
-        if routed.stream
-            || quorum::is_asked(&routed.entry)
-            || !settings.enabled
-            || !Api::of(path).is_some_and(Api::has_choices)
-        {
-            return false;
-        }
-        match settings.upstream_stream {
-            UpstreamStream::Never => false,
-            UpstreamStream::Always => true,
-            UpstreamStream::Auto => {
-                let runs_on = |r: &Arc<Replica>| r.abilities.runs_on.get() == Known::Yes;
-                routed.entry.service.pool.members().iter().any(runs_on)
-            }
-        }
-    }
-
     fn log_line<B>(&self, request: &Request<B>) -> Option<LogLine> {
         let log = self.worker.shared.access.clone()?;
         Some(LogLine {
@@ -393,17 +312,6 @@ impl Call<'_> {
             attempts: Cell::new(0),
         })
     }
-}
-
-/// Where a model's name stands in a body, and its alias.
-pub(crate) type ModelAt = Option<(Range<usize>, Option<String>)>;
-
-/// A unary request's body as one for a stream.
-fn as_stream(body: Bytes, model: ModelAt) -> (Bytes, ModelAt) {
-    let Some(changed) = unary::as_stream(&body).map(Bytes::from) else { return (body, model) };
-    let alias = model.and_then(|(_, alias)| alias);
-    let at = head::read(&changed).ok().and_then(|head| Some(head.model?.1));
-    (changed, at.map(|at| (at, alias)))
 }
 
 /// Where an upgrade goes: it has no body that could name a model.
@@ -432,134 +340,4 @@ fn check_head(head: &Parts) -> Result<(), Refusal> {
         return bad("`transfer-encoding` does not exist in HTTP/1.0");
     }
     Ok(())
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    match uri.path_and_query() {
-        Some(path) if uri.authority().is_some() => Uri::from(path.clone()),
-        _ => uri.clone(),
-    }
-}
-
-fn forwarded(headers: &mut http::HeaderMap, client: &ClientInfo) {
-    if !client.ip.is_loopback()
-        && let Ok(ip) = HeaderValue::from_str(&client.ip.to_string())
-    {
-        headers.append("x-forwarded-for", ip);
-    }
-    let proto = if client.tls { "https" } else { "http" };
-    headers.entry("x-forwarded-proto").or_insert(HeaderValue::from_static(proto));
-}
-
-/// Finds the service of a request whose body is read.
-fn route_body(
-    table: &Table,
-    found: Found,
-    head: &Parts,
-    body: &ReadBody,
-) -> Result<Routed, Refusal> {
-    match found {
-        Found::None => Err(Refusal::NoRoute(format!("{} {}", head.method, head.uri.path()))),
-        // Who asks for files holds state: nothing is sent twice.
-        Found::Within(entry) => Ok(Routed::plain(entry, head, true)),
-        Found::Service(entry, tier) if entry.service.settings.protocol != Protocol::Openai => {
-            let key = key_of(&entry, head, None, None);
-            Ok(Routed { entry, tier, model: None, stateful: false, stream: false, tokens: 1, key })
-        }
-        Found::Service(entry, tier) => {
-            by_model(table, Some(entry), head, body).map(|routed| Routed { tier, ..routed })
-        }
-        Found::ByModel => by_model(table, None, head, body),
-    }
-}
-
-fn by_model(
-    table: &Table,
-    fixed: Option<Arc<Entry>>,
-    head: &Parts,
-    body: &ReadBody,
-) -> Result<Routed, Refusal> {
-    let bytes: &Bytes = &body.bytes;
-    if bytes.is_empty() || head.method == Method::GET {
-        let entry = fixed.or_else(|| table.only_openai()).ok_or_else(|| missing(table))?;
-        return Ok(Routed::plain(entry, head, true));
-    }
-    if body.rest.is_some() || headers::is_type(&head.headers, "multipart/form-data") {
-        let model = head::model_in_multipart(bytes)
-            .map(str::to_owned)
-            .or_else(|| head::model_in_prefix(bytes));
-        let entry = choose(table, fixed, model.as_deref()).map_err(|refusal| match refusal {
-            // Many clients write `messages` first: they name a model, out of sight.
-            Refusal::ModelMissing(_) if body.rest.is_some() => Refusal::ModelLate(bytes.len()),
-            other => other,
-        })?;
-        return Ok(Routed::plain(entry, head, false));
-    }
-    let read = head::read(bytes).map_err(|bad| match bad {
-        BadBody::Syntax(text) => Refusal::BadJson(text),
-        BadBody::ModelType => Refusal::ModelType,
-    })?;
-    if let Some((name, wanted)) = read.senseless.filter(|_| route::is_inference(head.uri.path())) {
-        return Err(Refusal::Senseless(name, wanted));
-    }
-    let entry = choose(table, fixed, read.model.as_ref().map(|(name, _)| &**name))?;
-    let settings = &entry.service.settings;
-    let model = read.model.as_ref().map(|(name, at)| (at.clone(), alias(settings, name)));
-    let key = key_of(&entry, head, read.user, read.prompt);
-    let tokens = estimate(bytes.len(), read.max_tokens);
-    let (stateful, stream) = (read.stateful, read.stream);
-    Ok(Routed { tier: None, model, stateful, stream, tokens, key, entry })
-}
-
-/// Bytes of a request's JSON for each token of its prompt, about.
-const BYTES_PER_TOKEN: usize = 4;
-/// Tokens of an answer that says nothing of its length.
-const ANSWER: u64 = 256;
-
-/// Tokens that a request will take, about.
-fn estimate(body: usize, max_tokens: Option<u64>) -> u64 {
-    ((body / BYTES_PER_TOKEN) as u64).saturating_add(max_tokens.unwrap_or(ANSWER))
-}
-
-fn alias(settings: &ServiceSettings, name: &str) -> Option<String> {
-    settings.aliases.get(name).cloned()
-}
-
-fn choose(
-    table: &Table,
-    fixed: Option<Arc<Entry>>,
-    model: Option<&str>,
-) -> Result<Arc<Entry>, Refusal> {
-    if let Some(entry) = fixed {
-        return Ok(entry);
-    }
-    let Some(model) = model else {
-        return table.only_openai().ok_or_else(|| missing(table));
-    };
-    table.model(model).ok_or_else(|| Refusal::ModelUnknown {
-        model: model.chars().take(200).collect(),
-        served: served(table),
-    })
-}
-
-fn missing(table: &Table) -> Refusal {
-    Refusal::ModelMissing(served(table))
-}
-
-fn served(table: &Table) -> String {
-    let names: Vec<_> = table.model_names().into_iter().map(|(model, _)| model).collect();
-    if names.is_empty() { "none".into() } else { names.join(", ") }
-}
-
-/// The hash that keeps like requests together, when the policy wants it.
-fn key_of(entry: &Entry, head: &Parts, user: Option<&str>, prompt: Option<&str>) -> u64 {
-    if !entry.policy.wants_key() {
-        return 0;
-    }
-    let options = &entry.service.settings.balance_options;
-    if let Some(name) = options.key.strip_prefix("header:") {
-        return head.headers.get(name).map_or(0, |v| hash_of(&v.as_bytes()));
-    }
-    let text = if options.key == "user" { user } else { prompt };
-    text.map_or(0, |t| hash_of(&&t.as_bytes()[..t.len().min(options.prompt_bytes)]))
 }

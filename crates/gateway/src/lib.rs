@@ -28,11 +28,14 @@ mod handle;
 mod headers;
 mod listen;
 mod models;
+
 mod owner;
 mod quorum;
 mod render;
 mod resume;
 pub mod route;
+mod routed;
+mod sent;
 pub mod settings;
 mod shared;
 mod template;
@@ -43,6 +46,7 @@ mod usage;
 mod within;
 pub mod worker;
 
+pub use admit::keys;
 pub use listen::Listener;
 pub use route::{BadTable, RouteRule, Table};
 pub use settings::GatewaySettings;

@@ -1,18 +1,27 @@
 //! `/v1/models`: what is served here, from the configuration, not from a replica.
 
+use crate::admit::keys::Key;
 use crate::body::OutBody;
 use crate::error::{Refusal, json};
 use crate::route::Table;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-/// The answer to `GET /v1/models` and `GET /v1/models/NAME`; `None` for other requests.
-pub(crate) fn list(table: &Table, head: &Parts) -> Option<Result<Response<OutBody>, Refusal>> {
+/// The answer to `GET /v1/models` and `GET /v1/models/NAME`; `None` for other requests. Of what
+/// a key may not use nothing is told.
+pub(crate) fn list(
+    table: &Table,
+    head: &Parts,
+    key: Option<&Key>,
+) -> Option<Result<Response<OutBody>, Refusal>> {
     if head.method != Method::GET && head.method != Method::HEAD {
         return None;
     }
     let rest = head.uri.path().strip_prefix("/v1/models")?;
-    let names = table.model_names();
+    let mut names = table.model_names();
+    if let Some(key) = key {
+        names.retain(|(_, service)| key.may_use(service));
+    }
     if rest.is_empty() || rest == "/" {
         let data: Vec<_> = names.iter().map(|(model, owner)| object(model, owner)).collect();
         let value = serde_json::json!({ "object": "list", "data": data });

@@ -5,7 +5,7 @@ use evenkeel_domain::durable::OWNER_HEADER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Who owns what is asked for without a key.
-const LOCAL: HeaderValue = HeaderValue::from_static("local");
+pub(crate) const LOCAL: HeaderValue = HeaderValue::from_static("local");
 /// See [`OWNER_HEADER`].
 pub(crate) const OWNER: HeaderName = HeaderName::from_static(OWNER_HEADER);
 

@@ -6,12 +6,11 @@ use crate::body::relay::Relay;
 use crate::body::{OutBody, UpBody};
 use crate::error::Refusal;
 use crate::exchange::pick_any;
+use crate::handle::Call;
 use crate::headers;
 use crate::route::Entry;
-use crate::trace::RequestTrace;
 use crate::trace::parent::TRACEPARENT;
 use crate::upstream::{AnswerBody, send_upgrade};
-use crate::worker::Worker;
 use bytes::Bytes;
 use evenkeel_domain::outcome::ReplicaFault;
 use evenkeel_domain::{Outcome, clock};
@@ -45,22 +44,16 @@ pub(crate) fn wanted(request: &mut Request<Incoming>) -> Option<Wanted> {
 
 /// Sends the request to one replica and, when it agrees, joins both connections.
 pub(crate) async fn relay(
-    worker: &Rc<Worker>,
+    call: &mut Call<'_>,
     entry: &Arc<Entry>,
     head: &Parts,
     wanted: Wanted,
-    source: u64,
-    trace: Option<&Rc<RequestTrace>>,
 ) -> Result<Response<OutBody>, Refusal> {
-    let pool = &entry.service.pool;
-    let counted = Rc::new(RequestGuard::enter(
-        entry.clone(),
-        Work::Unknown,
-        clock::now(),
-        None,
-        trace.cloned(),
-    ));
-    let Some(guard) = pick_any(worker, entry, &counted, source) else {
+    let (pool, trace) = (&entry.service.pool, call.trace);
+    let counted =
+        RequestGuard::enter(entry.clone(), Work::Unknown, clock::now(), None, trace.cloned());
+    let counted = Rc::new(counted.billed(call.bill.take()));
+    let Some(guard) = pick_any(call.worker, entry, &counted, call.client.source) else {
         counted.settle(Outcome::Backpressure);
         let why = "no replica is ready".into();
         return Err(Refusal::Unavailable { service: pool.name.to_string(), why });

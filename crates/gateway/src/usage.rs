@@ -26,6 +26,14 @@ struct Fields<'a> {
 }
 
 impl Usage {
+    /// What was told before, with what is told now.
+    pub(crate) fn and(self, later: Self) -> Self {
+        Self {
+            prompt: later.prompt.or(self.prompt),
+            completion: later.completion.or(self.completion),
+        }
+    }
+
     /// Reads a `usage` object, under OpenAI's names or Anthropic's. What is no number is as
     /// good as missing.
     pub(crate) fn read(raw: &str) -> Self {

@@ -96,6 +96,7 @@ fn settings(name: &str, max_body: u64) -> ServiceSettings {
         probe: Default::default(),
         ejection: Default::default(),
         answers: Default::default(),
+        limits: Default::default(),
         max_body,
         max_replay: HELD.min(max_body),
     }

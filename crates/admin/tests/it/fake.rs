@@ -38,6 +38,7 @@ pub(crate) fn settings(name: &str, tier: Tier) -> ServiceSettings {
         probe: Default::default(),
         ejection: Default::default(),
         answers: Default::default(),
+        limits: Default::default(),
         max_body: 1 << 20,
         max_replay: 1 << 20,
     }

@@ -2,7 +2,8 @@
 
 use super::{BAD_CONFIG, fail};
 use crate::config::{self, Config, replicas};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `evenkeel check`.
@@ -28,6 +29,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(BAD_CONFIG);
             }
             println!("{}: good", args.config.display());
+            warn_of_keys(&args.config, &config);
             for service in &config.service {
                 let places: u32 = service.replica.iter().map(replicas::numbers).sum();
                 let looked_up =
@@ -45,6 +47,27 @@ pub(super) fn run(args: &Args) -> ExitCode {
             eprintln!("{errors}");
             ExitCode::from(BAD_CONFIG)
         }
+    }
+}
+
+/// Says how many keys there are, and whether others can read them: hashes give no key away,
+/// but names and limits are nobody else's affair.
+fn warn_of_keys(path: &Path, config: &Config) {
+    if !config.asks_for_keys() {
+        return;
+    }
+    let good = config.key.iter().filter(|key| !key.revoked).count();
+    println!("  keys: {good}, {} revoked", config.key.len() - good);
+    if good == 0 {
+        eprintln!("warning: nobody has a key, so that nobody is served; `evenkeel key new ID`");
+    }
+    let Some(file) = config.gateway.keys.as_ref().map(|named| config::beside(path, named)) else {
+        return;
+    };
+    let mode = std::fs::metadata(&file).map_or(0, |meta| meta.permissions().mode());
+    if mode & 0o077 != 0 {
+        let file = file.display();
+        eprintln!("warning: {file} is not its owner's alone; `chmod 600 {file}`");
     }
 }
 

@@ -1,7 +1,7 @@
 //! `evenkeel demo`: the whole of it in one command, with nothing installed.
 
 use super::{fail, up};
-use crate::config::LogFormat;
+use crate::config::{LogFormat, Sources};
 use crate::keeper::{Announcement, Options};
 use crate::logging;
 use std::path::PathBuf;
@@ -37,8 +37,9 @@ pub(super) fn run(args: Args) -> ExitCode {
         Ok(text) => text,
         Err(error) => return fail(&error),
     };
+    let sources = Sources { text, keys: None };
     eprintln!("evenkeel: starting {} replicas of the built-in model …", args.replicas);
-    up::serve(Options { file: None, name: PathBuf::from("(demo)"), text, announce })
+    up::serve(Options { file: None, name: PathBuf::from("(demo)"), sources, announce })
 }
 
 fn config_text(args: &Args) -> std::io::Result<String> {

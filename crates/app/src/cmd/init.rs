@@ -59,6 +59,7 @@ fn first_config(args: &Args) -> String {
 [gateway]
 listen = "127.0.0.1:8080"        # where clients connect; "0.0.0.0:8080" for other machines
 # tls = {{ cert = "cert.pem", key = "key.pem" }}
+# keys = "keys.toml"             # ask clients for a key; `evenkeel key new ID` makes one
 
 [admin]
 listen = "127.0.0.1:9900"        # status, metrics; anything but loopback needs a token and TLS

@@ -4,6 +4,7 @@ mod check;
 mod degrade;
 mod demo;
 mod init;
+mod key;
 mod load;
 mod logs;
 mod model;
@@ -57,6 +58,8 @@ enum Command {
     Upgrade(Asking<process::UpgradeArgs>),
     /// Drain and stop a running Evenkeel
     Stop(Asking<process::Args>),
+    /// Make, list and revoke the keys that clients show
+    Key(key::Args),
     /// Drive an endpoint with requests and judge every answer
     Load(Box<load::Args>),
     /// Serve the built-in model by itself
@@ -110,6 +113,7 @@ impl Cli {
             Command::Reload(asking) => asking.run(async |a, c| process::reload(a, &c).await),
             Command::Upgrade(asking) => asking.run(async |a, c| process::upgrade(a, &c).await),
             Command::Stop(asking) => asking.run(async |a, c| process::stop(a, &c).await),
+            Command::Key(args) => key::run(&args),
             Command::Load(args) => load::run(*args),
             Command::Model(args) => model::run(args),
             Command::Completions(args) => pages::completions(&args),

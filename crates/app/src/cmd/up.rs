@@ -19,7 +19,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
-    let (text, parsed) = match config::load(&args.config) {
+    let (sources, parsed) = match config::load(&args.config) {
         Ok(loaded) => loaded,
         Err(errors) => {
             eprintln!("{errors}");
@@ -32,7 +32,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
     logging::init(parsed.log.format, parsed.log.level.as_deref());
     raise_file_limit();
-    serve(Options { file: Some(args.config.clone()), name: args.config, text, announce })
+    serve(Options { file: Some(args.config.clone()), name: args.config, sources, announce })
 }
 
 /// Runs the keeper on this thread.

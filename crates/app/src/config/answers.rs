@@ -1,6 +1,7 @@
 //! Contradictions in how a service's answers are made certain, kept and replaced.
 
-use super::file::{Config, FallbackConfig, ServiceConfig};
+use super::file::Config;
+use super::service::{FallbackConfig, ServiceConfig};
 use evenkeel_domain::answers::{Compare, Fallback, LEVEL_MAX};
 
 /// Largest fixed answer, in bytes.

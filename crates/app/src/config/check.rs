@@ -2,9 +2,11 @@
 
 use super::answers;
 use super::batch;
-use super::file::{Config, ReplicaConfig, ServiceConfig, TlsConfig};
+use super::file::{Config, TlsConfig};
+use super::keys;
 use super::located::Problem;
 use super::replicas;
+use super::service::{ReplicaConfig, ServiceConfig};
 use super::trace;
 use evenkeel_admin::check_exposure;
 use evenkeel_domain::settings::Protocol;
@@ -48,7 +50,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     if config.service.is_empty() {
         problems.add("service", "no service is configured; add a [[service]] with a replica");
     }
-    for (key, text) in answers::across(config) {
+    for (key, text) in answers::across(config).into_iter().chain(keys::problems(config)) {
         problems.add(key, text);
     }
     if problems.0.is_empty() {
@@ -139,6 +141,9 @@ fn check_service(key: &str, service: &ServiceConfig, problems: &mut Problems) {
         problems.add(format!("{key}.probe.kind"), text);
     }
     check_numbers(key, service, problems);
+    for (suffix, text) in keys::limits(&service.limits) {
+        problems.add(format!("{key}.{suffix}"), text);
+    }
     for (suffix, text) in answers::problems(service) {
         problems.add(format!("{key}.{suffix}"), text);
     }

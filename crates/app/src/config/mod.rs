@@ -10,13 +10,18 @@ mod answers;
 mod batch;
 mod check;
 mod file;
+pub(crate) mod keys;
 mod located;
 pub(crate) mod replicas;
+mod service;
+mod sources;
 mod trace;
 
 pub(crate) use batch::{check_store, open_store, store_options};
-pub(crate) use file::{Config, LogFormat, ReplicaConfig, ServiceConfig, TlsConfig, TraceConfig};
+pub(crate) use file::{Config, LogFormat, TlsConfig, TraceConfig};
 pub(crate) use located::{ConfigError, ConfigErrors};
+pub(crate) use service::{ReplicaConfig, ServiceConfig};
+pub(crate) use sources::{Sources, beside, key_file};
 pub(crate) use trace::{Collector, collector};
 
 use std::path::{Path, PathBuf};
@@ -24,23 +29,16 @@ use std::path::{Path, PathBuf};
 /// The file that is read when none is named.
 pub(crate) const DEFAULT_FILE: &str = "evenkeel.toml";
 
-/// Parses and checks a configuration.
+/// Parses and checks a configuration that names no key file.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, ConfigErrors> {
-    let config: Config = toml::from_str(text)
-        .map_err(|error| ConfigErrors::one(ConfigError::syntax(path, text, &error)))?;
-    let problems = check::check(&config);
-    if problems.is_empty() {
-        return Ok(config);
-    }
-    Err(ConfigErrors(problems.into_iter().map(|p| p.locate(path, text)).collect()))
+    Sources { text: text.to_owned(), keys: None }.parse(path)
 }
 
-/// Reads, parses and checks a file; gives its text, too.
-pub(crate) fn load(path: &Path) -> Result<(String, Config), ConfigErrors> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigErrors::one(ConfigError::unreadable(path, &error)))?;
-    let config = parse(path, &text)?;
-    Ok((text, config))
+/// Reads, parses and checks a file; gives what was read, too.
+pub(crate) fn load(path: &Path) -> Result<(Sources, Config), ConfigErrors> {
+    let sources = Sources::read(path)?;
+    let config = sources.parse(path)?;
+    Ok((sources, config))
 }
 
 /// Where state is kept: set, or systemd's, or the user's.

@@ -2,7 +2,7 @@
 //! gateway knows.
 
 use super::check::readable;
-use super::file::{ReplicaConfig, ServiceConfig};
+use super::service::{ReplicaConfig, ServiceConfig};
 use evenkeel_domain::Endpoint;
 use evenkeel_domain::orchestrator::InstanceSpec;
 use evenkeel_domain::replica::Secret;

@@ -4,7 +4,7 @@ use super::control::GatewayControl;
 use super::roster::Roster;
 use super::source::GatewayState;
 use super::{Failure, Workers};
-use crate::config;
+use crate::config::Sources;
 use crate::link::{Reader, ToGateway, ToKeeper};
 use evenkeel_domain::Health;
 use evenkeel_domain::event::{EventKind, EventLog};
@@ -71,8 +71,8 @@ impl Main {
 
     async fn on_message(&mut self, message: ToGateway) {
         match message {
-            ToGateway::Config { path, text, generation } => {
-                self.reload(path, &text, generation).await;
+            ToGateway::Config { path, sources, generation } => {
+                self.reload(path, &sources, generation).await;
             }
             ToGateway::Refused { why } => self.refused(why),
             ToGateway::Instances(statuses) => self.instances(statuses).await,
@@ -82,8 +82,8 @@ impl Main {
         }
     }
 
-    async fn reload(&mut self, path: PathBuf, text: &str, generation: u64) {
-        let result = match config::parse(&path, text) {
+    async fn reload(&mut self, path: PathBuf, sources: &Sources, generation: u64) {
+        let result = match sources.parse(&path) {
             Ok(config) => self.roster.configure(&config).await.map_err(|e| e.to_string()),
             Err(errors) => Err(errors.to_string()),
         };

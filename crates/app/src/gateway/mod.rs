@@ -8,6 +8,7 @@
 //! ```
 //! The workers go on when anything on the main thread is slow or dead.
 
+mod accounts;
 mod batch;
 mod control;
 mod degrade;
@@ -107,10 +108,10 @@ fn sort(sockets: Vec<(Purpose, TcpListener)>) -> Sorted {
 
 async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(), Failure> {
     let (mut reader, writer) = link::split(link)?;
-    let Some(ToGateway::Config { path, text, generation }) = reader.next().await? else {
+    let Some(ToGateway::Config { path, sources, generation }) = reader.next().await? else {
         return Err("the keeper sent no configuration".into());
     };
-    let config = config::parse(&path, &text)?;
+    let config = sources.parse(&path)?;
     logging::init(config.log.format, config.log.level.as_deref());
     let sorted = sort(sockets);
     let events = Arc::new(EventLog::default());

@@ -4,6 +4,7 @@
 //! A replica whose description did not change keeps its identity, its counters and its
 //! health across every reload.
 
+use super::accounts::Accounts;
 use super::discover::Found;
 use super::source::GatewayState;
 use crate::config::{Config, ReplicaConfig, ServiceConfig, replicas};
@@ -33,6 +34,8 @@ pub(super) struct Roster {
     /// What each instance was last seen doing: incarnation and whether it ran.
     seen: HashMap<String, (u64, bool)>,
     found: Found,
+    /// Who may ask, and on whose account.
+    accounts: Accounts,
     /// What this process serves itself.
     within: Option<Within>,
 }
@@ -57,6 +60,7 @@ impl Roster {
             retired: BTreeSet::new(),
             seen: HashMap::new(),
             found: Found::default(),
+            accounts: Accounts::default(),
             within,
         }
     }
@@ -75,6 +79,8 @@ impl Roster {
             pools.insert(name, pool);
         }
         let table = Table::build(services).map_err(|e| e.to_string())?.with(self.within.clone());
+        let accounts = self.accounts.renewed(config);
+        let table = table.for_keys(accounts.keys());
         let gone: Vec<_> = self
             .pools
             .iter()
@@ -88,6 +94,8 @@ impl Roster {
         self.found.follow(&self.config);
         self.fill().await?;
         self.shared.table.store(Arc::new(table));
+        self.state.set_accounts(accounts.clone());
+        self.accounts = accounts;
         for pool in gone {
             pool.set_members(Vec::new());
             if let Some(settings) = old_settings.get(&*pool.name) {

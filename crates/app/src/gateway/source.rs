@@ -1,7 +1,8 @@
 //! What the admin API shows of this gateway.
 
+use super::accounts::Accounts;
 use super::overrides::Overrides;
-use evenkeel_admin::view::{BatchView, GatewayView, OverrideView};
+use evenkeel_admin::view::{BatchView, GatewayView, KeyView, OverrideView, TenantView};
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::settings::ServiceSettings;
@@ -28,6 +29,7 @@ pub(super) struct GatewayState {
     /// No members any more, but they may have something under way.
     departed: Mutex<Vec<Arc<Replica>>>,
     batch: Mutex<Option<BatchView>>,
+    accounts: Mutex<Accounts>,
 }
 
 impl GatewayState {
@@ -42,6 +44,7 @@ impl GatewayState {
             instances: Mutex::default(),
             departed: Mutex::default(),
             batch: Mutex::default(),
+            accounts: Mutex::default(),
         }
     }
 
@@ -62,6 +65,15 @@ impl GatewayState {
 
     pub(super) fn set_instances(&self, instances: Vec<InstanceStatus>) {
         *self.instances.lock().unwrap_or_else(PoisonError::into_inner) = instances;
+    }
+
+    /// Who may ask.
+    pub(super) fn set_accounts(&self, accounts: Accounts) {
+        *self.accounts.lock().unwrap_or_else(PoisonError::into_inner) = accounts;
+    }
+
+    fn accounts(&self) -> Accounts {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What batches do.
@@ -174,6 +186,14 @@ impl Source for GatewaySource {
 
     fn batch(&self) -> Option<BatchView> {
         self.state.batch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keys(&self) -> Vec<KeyView> {
+        self.state.accounts().key_views()
+    }
+
+    fn tenants(&self) -> Vec<TenantView> {
+        self.state.accounts().tenant_views()
     }
 
     fn log_path(&self, replica: &str) -> Option<PathBuf> {

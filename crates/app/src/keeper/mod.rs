@@ -15,7 +15,7 @@ mod signals;
 mod sockets;
 mod stop;
 
-use crate::config::{self, Config, ConfigErrors};
+use crate::config::{self, Config, ConfigErrors, Sources};
 use crate::link::{ToGateway, ToKeeper};
 use child::Gateway;
 use evenkeel_domain::{clock, rng};
@@ -49,8 +49,8 @@ pub(crate) struct Options {
     pub(crate) file: Option<PathBuf>,
     /// What it is called in messages.
     pub(crate) name: PathBuf,
-    /// Its text.
-    pub(crate) text: String,
+    /// Its text, and that of the key file it names.
+    pub(crate) sources: Sources,
     /// Told when the first gateway serves.
     pub(crate) announce: fn(&Announcement),
 }
@@ -111,12 +111,12 @@ struct Keeper {
     /// Replicas that run with settings of before, each with the start that does.
     outdated: BTreeMap<String, u64>,
     /// A text that was refused is not tried again until it changes.
-    seen_text: String,
+    seen: Sources,
 }
 
 /// Runs until told to stop.
 pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
-    let config = config::parse(&options.name, &options.text)?;
+    let config = options.sources.parse(&options.name)?;
     become_subreaper()?;
     let sockets = Sockets::bind(&config, None)?;
     let (events, mut inbox) = mpsc::channel(EVENTS);
@@ -132,7 +132,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
     .map_err(|e| KeeperError::Supervisor(e.to_string()))?;
     let mut keeper = Keeper {
         outdated: BTreeMap::new(),
-        seen_text: options.text.clone(),
+        seen: options.sources.clone(),
         options,
         config,
         generation: 1,

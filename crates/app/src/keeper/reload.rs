@@ -3,7 +3,7 @@
 use super::Keeper;
 use super::leaving::Now;
 use super::sockets::Sockets;
-use crate::config::{self, Config, replicas};
+use crate::config::{Config, Sources, replicas};
 use crate::link::ToGateway;
 use evenkeel_domain::clock;
 use evenkeel_domain::orchestrator::OrchestratorError;
@@ -21,13 +21,24 @@ impl Keeper {
             // Editors replace files: it may be back at the next look.
             Err(_) => return,
         };
-        if !asked && text == self.seen_text {
+        let sources = match Sources::with(&self.options.name, text.clone()) {
+            Ok(sources) => sources,
+            Err(errors) => {
+                // The same goes for the key file, unless it is newly named.
+                if asked || text != self.seen.text {
+                    self.seen = Sources { text, keys: None };
+                    self.refuse(&errors.to_string());
+                }
+                return;
+            }
+        };
+        if !asked && sources == self.seen {
             return;
         }
-        self.seen_text.clone_from(&text);
-        match config::parse(&self.options.name, &text) {
+        self.seen.clone_from(&sources);
+        match sources.parse(&self.options.name) {
             Err(errors) => self.refuse(&errors.to_string()),
-            Ok(config) => self.take(config, text),
+            Ok(config) => self.take(config, sources),
         }
     }
 
@@ -37,9 +48,9 @@ impl Keeper {
     }
 
     /// Puts a checked configuration in force.
-    fn take(&mut self, config: Config, text: String) {
+    fn take(&mut self, config: Config, sources: Sources) {
         if config == self.config {
-            self.options.text = text;
+            self.options.sources = sources;
             return;
         }
         if !self.sockets.serve(&config) {
@@ -59,7 +70,7 @@ impl Keeper {
             self.config = before;
             return self.refuse(&error);
         }
-        self.options.text = text;
+        self.options.sources = sources;
         self.generation += 1;
         tracing::info!(generation = self.generation, in_place, "configuration reloaded");
         if in_place {
@@ -124,7 +135,7 @@ impl Keeper {
     pub(super) fn config_message(&self) -> ToGateway {
         ToGateway::Config {
             path: self.options.name.clone(),
-            text: self.options.text.clone(),
+            sources: self.options.sources.clone(),
             generation: self.generation,
         }
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Whoever is killed is followed within a second, and what is refused comes again soon.
-const BATCH: &str = "[batch]\nlease = \"1s\"\nbackoff_max = \"500ms\"\n";
+pub(crate) const BATCH: &str = "[batch]\nlease = \"1s\"\nbackoff_max = \"500ms\"\n";
 /// A batch's end with deaths in between, on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -22,7 +22,7 @@ async fn start(copies: u32, pace: &str) -> Up {
 }
 
 /// Request lines `NAME-0` and on.
-fn lines(name: &str, count: usize, tokens: u32) -> String {
+pub(crate) fn lines(name: &str, count: usize, tokens: u32) -> String {
     let line = |n| {
         let messages = [json!({ "role": "user", "content": format!("{name} says {n}") })];
         json!({
@@ -34,7 +34,7 @@ fn lines(name: &str, count: usize, tokens: u32) -> String {
 }
 
 /// An upload as bytes; `headers` are lines, each ended.
-fn upload(content: &str, headers: &str) -> String {
+pub(crate) fn upload(content: &str, headers: &str) -> String {
     let form = format!(
         "--XyZ\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--XyZ\r\n\
          Content-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\n{content}\r\n\

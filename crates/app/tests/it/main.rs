@@ -14,6 +14,7 @@ mod faults;
 mod fields;
 mod foreign;
 mod hedge;
+mod keys;
 mod leaving;
 mod llama;
 mod operate;

@@ -4,8 +4,9 @@ use crate::attempt::guard::RequestGuard;
 use crate::body::OutBody;
 use crate::body::read::ReadBody;
 use crate::error::{Refusal, Shape};
-use crate::handle::{Call, ClientInfo, ModelAt, Routed};
+use crate::handle::{Call, ClientInfo};
 use crate::route::Entry;
+use crate::routed::{ModelAt, Routed};
 use crate::shared::Reserved;
 use crate::trace::RequestTrace;
 use crate::worker::Worker;
@@ -24,6 +25,7 @@ pub(crate) struct Errand {
     pub(super) started: Instant,
     pub(super) id: HeaderValue,
     owner: HeaderValue,
+    flow: u64,
     trace: Option<Rc<RequestTrace>>,
     grpc: bool,
     pub(super) shape: Shape,
@@ -34,6 +36,7 @@ pub(crate) struct Errand {
     pub(super) stream: bool,
     key: u64,
     tokens: u64,
+    prompt_tokens: u64,
     pub(super) head: Parts,
     pub(super) body: Bytes,
     memory: Option<Rc<Reserved>>,
@@ -42,13 +45,14 @@ pub(crate) struct Errand {
 impl Errand {
     /// `None` when the body is not held whole: it can be sent once only.
     pub(super) fn new(call: &Call<'_>, routed: Routed, head: Parts, body: ReadBody) -> Self {
-        let Routed { entry, tier, model, stateful, stream, tokens, key } = routed;
+        let Routed { entry, tier, model, stateful, stream, tokens, prompt_tokens, key } = routed;
         Self {
             worker: call.worker.clone(),
             client: call.client.clone(),
             started: call.started,
             id: call.id.clone(),
             owner: call.owner.clone(),
+            flow: call.flow,
             trace: call.trace.cloned(),
             grpc: call.grpc,
             shape: call.shape,
@@ -59,6 +63,7 @@ impl Errand {
             stream,
             key,
             tokens,
+            prompt_tokens,
             head,
             body: body.bytes,
             memory: body.memory,
@@ -73,6 +78,7 @@ impl Errand {
             started: self.started,
             id: self.id.clone(),
             owner: self.owner.clone(),
+            flow: self.flow,
             trace: self.trace.clone(),
             grpc: self.grpc,
             shape: self.shape,
@@ -83,6 +89,7 @@ impl Errand {
             stream: self.stream,
             key: self.key,
             tokens: self.tokens,
+            prompt_tokens: self.prompt_tokens,
             head: self.head.clone(),
             body: self.body.clone(),
             memory: self.memory.clone(),
@@ -99,6 +106,7 @@ impl Errand {
             stream: self.stream,
             key: self.key,
             tokens: self.tokens,
+            prompt_tokens: self.prompt_tokens,
         };
         let mut call = Call {
             worker: &self.worker,
@@ -106,6 +114,11 @@ impl Errand {
             started: self.started,
             id: &self.id,
             owner: self.owner.clone(),
+            key: None,
+            flow: self.flow,
+            // Taken on already.
+            levels: None,
+            bill: None,
             trace: self.trace.as_ref(),
             grpc: self.grpc,
             shape: self.shape,

@@ -20,7 +20,8 @@ use crate::body::read::ReadBody;
 use crate::cache::key::{self, Question};
 use crate::cache::{Cache, mark};
 use crate::error::Refusal;
-use crate::handle::{Call, Routed};
+use crate::handle::Call;
+use crate::routed::Routed;
 use counted::{Asked, By, Counted};
 use errand::Errand;
 use evenkeel_domain::clock;
@@ -53,7 +54,8 @@ pub(crate) async fn answer(
     let (entry, trace) = (routed.entry.clone(), call.trace.cloned());
     let log = call.log.take();
     let work = Work::of(&head.method, head.uri.path(), body.bytes.len(), routed.stream);
-    let asked = Asked::new(RequestGuard::enter(entry, work, call.started, log, trace));
+    let guard = RequestGuard::enter(entry, work, call.started, log, trace);
+    let asked = Asked::new(guard.billed(call.bill.take()));
     if call.client.internal {
         asked.guard().is_internal();
     }

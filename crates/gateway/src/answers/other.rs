@@ -117,7 +117,7 @@ impl Errand {
         let entry = table.entries().iter().find(|e| e.service.settings.name == name)?.clone();
         // There it is a request like any other; here it is a part of this one.
         let guard = RequestGuard::enter(entry.clone(), request.work(), clock::now(), None, None);
-        let part = Rc::new(guard);
+        let part = Rc::new(guard.on_bill_of(request));
         let got = Box::pin(self.on(entry).run(&part)).await;
         request.attempts_made(part.attempts());
         let mut response = got.ok().filter(|response| response.status().is_success())?;

@@ -1,18 +1,16 @@
-//! Who counts what, exactly once: an attempt on its replica, a request on its service.
+//! What counts an attempt on its replica, exactly once.
 //!
-//! Both settle when told to, or as `Cancelled` when dropped: a client that leaves drops
-//! the whole tree.
+//! It settles when told to, or as `Cancelled` when dropped: a client that leaves drops the
+//! whole tree, the request's guard ([`RequestGuard`]) included.
 
+pub(crate) use super::request::{LogLine, RequestGuard};
 use crate::admit::concurrency::Work;
-use crate::route::Entry;
 use crate::trace::{AttemptTrace, RequestTrace};
 use crate::worker::Worker;
-use evenkeel_domain::{Incarnation, Outcome, Pool, Replica, clock};
-use http::StatusCode;
-use std::cell::{Cell, RefCell};
+use evenkeel_domain::{Incarnation, Outcome, Replica, clock};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// How long a busy replica is passed over when it does not say.
@@ -40,15 +38,17 @@ pub(crate) struct AttemptGuard {
 }
 
 impl AttemptGuard {
-    /// Counts an attempt in, where the replica has room for it.
+    /// Counts an attempt in, where the replica has room for it; what has time (`aside`)
+    /// leaves the last places to others.
     pub(crate) fn try_enter(
         worker: &Rc<Worker>,
         request: &Rc<RequestGuard>,
         replica: &Arc<Replica>,
         started: Instant,
         apart: bool,
+        aside: bool,
     ) -> Option<Self> {
-        let entered = replica.try_enter();
+        let entered = if aside { replica.try_enter_aside() } else { replica.try_enter() };
         entered.then(|| Self::entered(worker, request, replica.clone(), started, apart))
     }
 
@@ -113,7 +113,7 @@ impl AttemptGuard {
         self.replica.live.moved(now);
         self.replica.live.record_first_byte(took);
         self.begun();
-        if let Some(class) = self.request.work.class() {
+        if let Some(class) = self.request.work().class() {
             let us = micros(took);
             self.replica.live.room.record(clock::millis(self.started), class, us, us);
         }
@@ -128,7 +128,7 @@ impl AttemptGuard {
 
     /// The answer is here whole, with so many tokens that were generated for it.
     pub(crate) fn generated(&self, tokens: u64) {
-        if self.request.work == Work::Generated {
+        if self.request.work() == Work::Generated {
             let took = clock::now().saturating_duration_since(self.started);
             let us = micros(took);
             let (class, comparable) = Work::generated(tokens, us);
@@ -208,212 +208,5 @@ impl Drop for AttemptGuard {
     fn drop(&mut self) {
         let outcome = self.abandoned.take().unwrap_or(Outcome::Cancelled);
         self.end(outcome);
-    }
-}
-
-/// One request under way on a service.
-pub(crate) struct RequestGuard {
-    entry: Arc<Entry>,
-    work: Work,
-    started: Instant,
-    ended: Cell<Option<Outcome>>,
-    attempts: Cell<u32>,
-    reason: Cell<Option<&'static str>>,
-    /// A part of another request, which is counted in its place.
-    aside: Option<Aside>,
-    status: Cell<u16>,
-    log: Option<LogLine>,
-    trace: Option<Rc<RequestTrace>>,
-    events: Cell<u64>,
-    internal: Cell<bool>,
-}
-
-/// What a part of a request knows beside the counts, which are its whole's.
-struct Aside {
-    of: Rc<RequestGuard>,
-    /// Who gave the answer.
-    answerer: RefCell<Option<Arc<Replica>>>,
-}
-
-/// What the access log says of a request, gathered on the way.
-pub(crate) struct LogLine {
-    pub(crate) log: crate::access_log::AccessLog,
-    pub(crate) id: http::HeaderValue,
-    pub(crate) method: http::Method,
-    pub(crate) path: String,
-    pub(crate) client: std::net::IpAddr,
-    pub(crate) attempts: Cell<u32>,
-}
-
-impl RequestGuard {
-    /// Counts a request in.
-    pub(crate) fn enter(
-        entry: Arc<Entry>,
-        work: Work,
-        started: Instant,
-        log: Option<LogLine>,
-        trace: Option<Rc<RequestTrace>>,
-    ) -> Self {
-        let pool = &entry.service.pool;
-        pool.counts.active.fetch_add(1, Relaxed);
-        if let Some(trace) = &trace {
-            trace.service(&pool.name);
-        }
-        Self {
-            entry,
-            work,
-            started,
-            ended: Cell::new(None),
-            attempts: Cell::new(0),
-            reason: Cell::new(None),
-            aside: None,
-            status: Cell::new(0),
-            log,
-            trace,
-            events: Cell::new(0),
-            internal: Cell::new(false),
-        }
-    }
-
-    /// It is this process' own.
-    pub(crate) fn is_internal(&self) {
-        if !self.internal.replace(true) {
-            self.pool().counts.internal.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// A part of `of`: asks for it, and is counted as it.
-    pub(crate) fn part_of(of: &Rc<Self>) -> Self {
-        Self {
-            entry: of.entry.clone(),
-            work: of.work,
-            started: of.started,
-            ended: Cell::new(None),
-            attempts: Cell::new(0),
-            reason: Cell::new(None),
-            aside: Some(Aside { of: of.clone(), answerer: RefCell::default() }),
-            status: Cell::new(0),
-            internal: Cell::new(false),
-            log: None,
-            trace: None,
-            events: Cell::new(0),
-        }
-    }
-
-    /// Attempts made for it, those of its parts included.
-    pub(crate) fn attempts(&self) -> u32 {
-        self.attempts.get()
-    }
-
-    /// So many were made for it elsewhere.
-    pub(crate) fn attempts_made(&self, more: u32) {
-        self.attempts.set(self.attempts.get() + more);
-        if let Some(line) = &self.log {
-            line.attempts.set(line.attempts.get() + more);
-        }
-    }
-
-    /// Why more than one attempt was made: the last reason.
-    pub(crate) fn reason(&self) -> Option<&'static str> {
-        self.reason.get()
-    }
-
-    /// One more attempt is made for this reason.
-    pub(crate) fn because(&self, reason: &'static str) {
-        self.reason.set(Some(reason));
-        if let Some(aside) = &self.aside {
-            aside.of.because(reason);
-        }
-    }
-
-    /// How it ended, once it has.
-    pub(crate) fn ended(&self) -> Option<Outcome> {
-        self.ended.get()
-    }
-
-    /// This replica's answer was committed.
-    pub(crate) fn answered_by(&self, replica: &Arc<Replica>) {
-        if let Some(aside) = &self.aside {
-            *aside.answerer.borrow_mut() = Some(replica.clone());
-        }
-    }
-
-    /// Who gave the answer of a part, once it was committed.
-    pub(crate) fn answerer(&self) -> Option<Arc<Replica>> {
-        self.aside.as_ref()?.answerer.borrow().clone()
-    }
-
-    /// What it asks for.
-    pub(crate) fn work(&self) -> Work {
-        self.work
-    }
-
-    fn pool(&self) -> &Pool {
-        &self.entry.service.pool
-    }
-
-    /// The head of the client's answer is known.
-    pub(crate) fn answered(&self, status: StatusCode) {
-        self.status.set(status.as_u16());
-        if self.aside.is_some() {
-            return;
-        }
-        self.pool().counts.first_byte.record(self.elapsed());
-    }
-
-    /// One more piece of the answer was relayed.
-    pub(crate) fn relayed(&self) {
-        self.events.set(self.events.get() + 1);
-    }
-
-    pub(crate) fn attempt_made(&self) {
-        self.attempts.set(self.attempts.get() + 1);
-        if let Some(line) = &self.log {
-            line.attempts.set(line.attempts.get() + 1);
-        }
-        if let Some(aside) = &self.aside {
-            aside.of.attempt_made();
-        }
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        clock::now().saturating_duration_since(self.started)
-    }
-
-    /// The request ended so.
-    pub(crate) fn settle(&self, outcome: Outcome) {
-        if self.ended.get().is_some() {
-            return;
-        }
-        self.ended.set(Some(outcome));
-        let counts = &self.pool().counts;
-        if self.aside.is_some() {
-            if self.events.get() > 0 {
-                counts.events.fetch_add(self.events.get(), Relaxed);
-            }
-            return;
-        }
-        let took = self.elapsed();
-        counts.active.fetch_sub(1, Relaxed);
-        if self.internal.get() {
-            counts.internal.fetch_sub(1, Relaxed);
-        }
-        counts.requests[outcome.index()].fetch_add(1, Relaxed);
-        counts.total.record(took);
-        if self.events.get() > 0 {
-            counts.events.fetch_add(self.events.get(), Relaxed);
-        }
-        if let Some(trace) = &self.trace {
-            trace.settle(outcome);
-        }
-        if let Some(line) = &self.log {
-            line.log.write(line, &self.pool().name, self.status.get(), outcome, took);
-        }
-    }
-}
-
-impl Drop for RequestGuard {
-    fn drop(&mut self) {
-        self.settle(Outcome::Cancelled);
     }
 }

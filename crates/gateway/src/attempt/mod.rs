@@ -9,6 +9,7 @@
 
 pub(crate) mod classify;
 pub(crate) mod guard;
+mod request;
 mod stream;
 
 use crate::body::OutBody;
@@ -319,6 +320,7 @@ async fn whole_json(
         let outcome = Outcome::ReplicaFault(ReplicaFault::Garbage);
         return fail(guard, outcome, "answer is not valid JSON".into(), |_| ());
     };
+    request.used(usage);
     if let Some(tokens) = usage.completion {
         guard.generated(tokens);
     }

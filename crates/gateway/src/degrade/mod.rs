@@ -5,9 +5,9 @@
 
 pub mod decide;
 
-use crate::handle::ModelAt;
 use crate::resume::Api;
 use crate::route::head;
+use crate::routed::ModelAt;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 

@@ -95,7 +95,8 @@ impl Exchange {
                 let why = format!("{} requests already wait for one", no.waiting);
                 unavailable(pool, why)
             }
-            Refused::Waited | Refused::QueueFull | Refused::Overloaded => {
+            // Limits were looked at before.
+            Refused::Waited | Refused::QueueFull | Refused::Overloaded | Refused::Limited => {
                 let wait = no.wait.unwrap_or_default();
                 // Not all at the same time again.
                 let spread = 1.0 + self.worker.rng.borrow_mut().f64() / 2.0;

@@ -79,7 +79,7 @@ impl Exchange {
                 .iter()
                 .filter(fits)
                 .filter(|replica| {
-                    let room = replica.has_room();
+                    let room = self.has_room(replica);
                     full |= !room;
                     room
                 })
@@ -112,11 +112,19 @@ impl Exchange {
         self.panel.as_ref().is_none_or(|panel| panel.admits(replica))
     }
 
+    /// Whether a replica has room for this request: what has time does not take the last
+    /// places, so that people find one free.
+    fn has_room(&self, replica: &Replica) -> bool {
+        if self.asker.waits { replica.has_room() } else { replica.has_room_aside() }
+    }
+
     /// Counts an attempt in, unless another thread has taken the place.
     fn enter(&self, replica: &Arc<Replica>, now: Instant) -> Option<AttemptGuard> {
         let apart = self.deaths.is_apart();
         let alone = replica.live.suspects() == 0;
-        let attempt = AttemptGuard::try_enter(&self.worker, &self.request, replica, now, apart)?;
+        let aside = !self.asker.waits;
+        let attempt =
+            AttemptGuard::try_enter(&self.worker, &self.request, replica, now, apart, aside)?;
         if let Some(panel) = &self.panel {
             panel.takes(replica.id.key);
         }
@@ -136,7 +144,7 @@ impl Exchange {
     pub(super) fn has_fresh(&self, now: Instant) -> bool {
         self.entry.service.pool.members().iter().any(|r| {
             r.live.gate() == Gate::Open
-                && r.has_room()
+                && self.has_room(r)
                 && self.is_same_revision(r)
                 && self.is_on_panel(r)
                 && !r.live.is_busy(now)
@@ -171,7 +179,7 @@ pub(crate) fn pick_any(
     let mut rng = worker.rng.borrow_mut();
     let at =
         entry.policy.pick(&candidates, &mut PickContext { source, key: source, rng: &mut rng })?;
-    AttemptGuard::try_enter(worker, request, fitting.get(at)?, clock::now(), false)
+    AttemptGuard::try_enter(worker, request, fitting.get(at)?, clock::now(), false, false)
 }
 
 fn candidate(replica: &Arc<Replica>) -> Candidate {

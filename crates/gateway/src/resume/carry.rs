@@ -320,6 +320,15 @@ impl Driver {
     fn settle(&self, live: Live) {
         let outcome = if live.client_fault { Outcome::ClientFault } else { Outcome::Ok };
         live.guard.settle(outcome);
+        self.end(outcome);
+    }
+
+    /// The request ends so, having taken what its answer told of.
+    fn end(&self, outcome: Outcome) {
+        let mut used = self.ledger.borrow().told;
+        // A token an event, as most servers send them.
+        used.completion.get_or_insert(self.ledger.borrow().events);
+        self.request.used(used);
         self.request.settle(outcome);
     }
 
@@ -478,12 +487,12 @@ impl Driver {
         let answered = self.ledger.borrow().is_answered(&self.ask);
         if answered {
             // The content is whole; only usage or the last event could not be had.
-            self.request.settle(Outcome::Ok);
+            self.end(Outcome::Ok);
             self.out.put_last(Bytes::from_static(ending(self.ask.api).as_bytes()));
             return true;
         }
         self.pool.counts.broken_streams.fetch_add(1, Relaxed);
-        self.request.settle(outcome);
+        self.end(outcome);
         self.out.put_last(error_event(self.shape, outcome, text));
         true
     }

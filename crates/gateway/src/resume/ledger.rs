@@ -3,6 +3,7 @@
 use super::Api;
 use super::ask::Ask;
 use super::notes::{Channel, Notes};
+use crate::usage::Usage;
 use serde_json::Value;
 use smallvec::SmallVec;
 
@@ -53,6 +54,8 @@ pub(crate) struct Ledger {
     /// Events that brought text: close to the number of tokens.
     pub(crate) events: u64,
     pub(crate) usage: bool,
+    /// The tokens that the answer has told of.
+    pub(crate) told: Usage,
     /// The stream's last event was sent.
     pub(crate) last: bool,
     pub(crate) sequence: Option<u64>,
@@ -80,6 +83,7 @@ impl Ledger {
         }
         self.marks.extend(notes.mark.filter(|m| !self.marks.contains(m)));
         self.usage |= notes.usage;
+        self.told = self.told.and(notes.told);
         self.last |= notes.last;
         self.sequence = notes.sequence.or(self.sequence);
         self.apply_ids(notes);

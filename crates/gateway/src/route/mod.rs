@@ -3,6 +3,7 @@
 
 pub(crate) mod head;
 
+use crate::admit::keys::Keys;
 use crate::admit::queue::Queue;
 use crate::balance::{self, Policy};
 use crate::within::Within;
@@ -50,6 +51,8 @@ pub struct Table {
     fallback: HashMap<Protocol, usize>,
     /// What this process serves itself; before everything else.
     within: Option<Within>,
+    /// Who may ask; without it anybody may.
+    keys: Option<Keys>,
 }
 
 /// Why a table cannot be built.
@@ -144,6 +147,18 @@ impl Table {
     pub fn with(mut self, within: Option<Within>) -> Self {
         self.within = within;
         self
+    }
+
+    /// The same table for those only who show one of these keys.
+    #[must_use]
+    pub fn for_keys(mut self, keys: Option<Keys>) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Who may ask; `None` for anybody.
+    pub(crate) fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
     }
 
     /// Whether a POST of JSON to this path asks a model that is served here, so that it may
@@ -326,6 +341,7 @@ pub(crate) mod tests {
             probe: Probe::default(),
             ejection: Ejection::default(),
             answers: Default::default(),
+            limits: Default::default(),
             max_body: 1 << 30,
             max_replay: 32 << 20,
         }

@@ -57,6 +57,7 @@ fn record() -> Record {
         probe: Default::default(),
         ejection: Default::default(),
         answers: Default::default(),
+        limits: Default::default(),
         max_body: 1,
         max_replay: 1,
     };

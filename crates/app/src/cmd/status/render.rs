@@ -1,5 +1,8 @@
 //! A snapshot in, text out: tables as wide as there is room for.
 
+#[path = "keys.rs"]
+mod keys;
+
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_admin::view::{BatchView, Latency, OverrideView, ReplicaView, ServiceView, Snapshot};
 use evenkeel_domain::answers::LEVELS;
@@ -30,6 +33,10 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     if !replicas.is_empty() {
         out.push('\n');
         out.push_str(&table(replica_columns(&replicas, now, before), width));
+    }
+    if !now.keys.is_empty() {
+        out.push('\n');
+        out.push_str(&table(keys::columns(now), width));
     }
     if let Some(batch) = &now.batch {
         out.push_str(&format!("\n{}\n", batches(batch)));

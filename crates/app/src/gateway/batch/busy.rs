@@ -40,7 +40,7 @@ impl Look {
     fn at<'a>(&mut self, pools: impl Iterator<Item = &'a Pool>, now: Instant) -> bool {
         let (mut waits, mut refused, mut open) = (false, 0, false);
         for pool in pools {
-            refused += pool.counts.refused_in_all();
+            refused += pool.counts.refused_for_room();
             open |= pool.open() > 0;
             waits |= pool.counts.held.load(Relaxed) > 0 || is_full(pool);
         }

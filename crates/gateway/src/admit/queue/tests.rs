@@ -346,3 +346,17 @@ async fn one(stage: &Stage, flow: u64, number: u64) {
     tokio::task::yield_now().await;
     stage.leave();
 }
+
+#[test]
+fn what_has_time_leaves_the_last_places() {
+    for (bound, taken) in [(1, 1), (2, 1), (8, 7), (16, 14), (100, 88)] {
+        let replica = replica(bound);
+        let aside = (0..200).filter(|_| replica.try_enter_aside()).count();
+        assert_eq!(aside, taken, "of {bound}");
+        assert!(!replica.has_room_aside());
+        let people = (0..200).filter(|_| replica.try_enter()).count();
+        assert_eq!(aside + people, bound as usize);
+    }
+    let unbounded = replica(0);
+    assert!((0..500).all(|_| unbounded.has_room_aside() && unbounded.try_enter_aside()));
+}

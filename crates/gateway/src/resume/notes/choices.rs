@@ -1,6 +1,7 @@
 //! Chunks of `/v1/chat/completions` and `/v1/completions`.
 
 use super::{Channel, Kind, Malformed, Notes, Text, error_of};
+use crate::usage::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::ops::Range;
@@ -79,7 +80,10 @@ pub(super) fn read(data: &str) -> Result<Notes<'_>, Malformed> {
     }
     // Some servers tell usage with every chunk; only the last one is the answer's.
     let ends = notes.texts.is_empty();
-    notes.usage = ends && chunk.usage.is_some_and(|u| u.get() != "null");
+    if let Some(usage) = chunk.usage.filter(|u| ends && u.get() != "null") {
+        notes.usage = true;
+        notes.told = Usage::read(usage.get());
+    }
     Ok(notes)
 }
 

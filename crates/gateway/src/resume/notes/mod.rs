@@ -7,6 +7,7 @@ pub(crate) use pattern::Pattern;
 pub(crate) use typed::channel;
 
 use super::Api;
+use crate::usage::Usage;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -67,6 +68,8 @@ pub(crate) struct Notes<'a> {
     /// Where the list of the latter stands.
     pub(crate) ids_at: Option<Range<usize>>,
     pub(crate) usage: bool,
+    /// The tokens that the event tells of.
+    pub(crate) told: Usage,
     /// The last event of the stream.
     pub(crate) last: bool,
     pub(crate) sequence: Option<u64>,

@@ -2,6 +2,7 @@
 
 use super::{Channel, ErrorEvent, Kind, Malformed, Notes, Text, error_of};
 use crate::resume::Api;
+use crate::usage::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,6 +25,19 @@ struct Event<'a> {
     delta: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    usage: Option<&'a RawValue>,
+    /// What `message_start` brings.
+    #[serde(borrow, default)]
+    message: Option<&'a RawValue>,
+    /// What `response.completed` brings.
+    #[serde(borrow, default)]
+    response: Option<&'a RawValue>,
+}
+
+/// Tokens that an object tells of under `usage`.
+fn told(raw: Option<&RawValue>) -> Usage {
+    raw.and_then(|raw| Usage::of_json(raw.get().as_bytes())).unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -92,9 +106,14 @@ fn message<'a>(notes: &mut Notes<'a>, kind: &str, event: &Event<'a>) -> Result<(
                 notes.finished.push(0);
                 notes.usage = true;
             }
+            notes.told = event.usage.map(|raw| Usage::read(raw.get())).unwrap_or_default();
         }
         ("message_stop", _) => notes.last = true,
         ("ping", _) => {}
+        ("message_start", _) => {
+            notes.told = told(event.message);
+            notes.mark = Some(channel(kind, event.index, None));
+        }
         _ => notes.mark = Some(channel(kind, event.index, None)),
     }
     Ok(())
@@ -110,6 +129,7 @@ fn response<'a>(notes: &mut Notes<'a>, kind: &str, event: &Event<'a>) -> Result<
         ("response.completed" | "response.incomplete", _) => {
             notes.finished.push(0);
             notes.usage = true;
+            notes.told = told(event.response);
             notes.last = true;
         }
         ("response.failed", _) => notes.error = Some(ErrorEvent::Replica),
@@ -136,6 +156,9 @@ mod tests {
             r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":3}}"#,
         );
         assert!(end.finished[..] == [0] && !end.last);
+        assert_eq!((end.told.prompt, end.told.completion), (None, Some(3)));
+        let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":9}}}"#;
+        assert_eq!(messages(start).told.prompt, Some(9));
         assert!(messages(r#"{"type":"message_stop"}"#).last);
         let (ping, start) = (r#"{"type":"ping"}"#, r#"{"type":"message_start","message":{}}"#);
         assert!(!messages(ping).is_progress() && messages(ping).mark.is_none());
@@ -151,8 +174,11 @@ mod tests {
             r#"{"type":"response.output_text.delta","output_index":0,"content_index":1,"delta":"x","sequence_number":7}"#,
         );
         assert_eq!((&*delta.texts[0].1, delta.texts[0].0.b, delta.sequence), ("x", 1, Some(7)));
-        let end = read(r#"{"type":"response.completed","response":{}}"#);
+        let end = read(
+            r#"{"type":"response.completed","response":{"usage":{"input_tokens":2,"output_tokens":5}}}"#,
+        );
         assert!(end.last && end.finished[..] == [0]);
+        assert_eq!((end.told.prompt, end.told.completion), (Some(2), Some(5)));
         let begun = read(r#"{"type":"response.created","response":{}}"#);
         assert!(
             begun.mark.is_some() && begun.mark != read(r#"{"type":"response.in_progress"}"#).mark
