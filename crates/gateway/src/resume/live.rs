@@ -215,7 +215,7 @@ impl Live {
                     other.write(out);
                 }
             }
-            if self.ended {
+            if self.ended || self.fault.is_some() {
                 break;
             }
         }
@@ -277,7 +277,14 @@ impl Live {
         let mut held = std::mem::take(&mut self.unclear);
         held.push((kind.to_owned(), data.to_owned()));
         for (kind, data) in held {
-            all.and(self.fitted(&kind, &data)?);
+            match self.fitted(&kind, &data) {
+                Ok(taken) => all.and(taken),
+                // What came before it counts as the client's, and goes first.
+                Err(fault) => {
+                    self.fault = Some(fault);
+                    break;
+                }
+            }
         }
         Ok(all)
     }

@@ -307,6 +307,11 @@ fn cut_streams_end_as_unbroken_ones() {
 }
 
 #[test]
+fn what_was_held_back_is_not_lost_when_an_error_follows() {
+    run(698_059..698_060);
+}
+
+#[test]
 fn usage_is_fetched_however_late_the_answer_broke() {
     // Silence after the second replica's finish reason: found by the long form.
     for seed in [261_701, 578_085] {
