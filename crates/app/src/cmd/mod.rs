@@ -1,5 +1,6 @@
 //! The command line. One file per command.
 
+mod admin;
 mod check;
 mod degrade;
 mod demo;
@@ -14,10 +15,9 @@ mod replica;
 mod status;
 mod up;
 
-use crate::config::replicas;
+use admin::AdminArgs;
 use clap::{Parser, Subcommand};
 use evenkeel_admin::{AdminClient, ClientError};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Exit code for a configuration that is wrong.
@@ -79,20 +79,6 @@ enum Command {
     },
 }
 
-/// Where the admin API of a running Evenkeel is.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct AdminArgs {
-    /// Address of the admin API
-    #[arg(long, env = "EVENKEEL_ADMIN", default_value = "http://127.0.0.1:9900", global = true)]
-    pub(crate) admin: String,
-    /// File with the admin token
-    #[arg(long, env = "EVENKEEL_TOKEN_FILE", global = true)]
-    pub(crate) token_file: Option<PathBuf>,
-    /// Authority to trust, for an admin API with TLS
-    #[arg(long, global = true)]
-    pub(crate) ca: Option<PathBuf>,
-}
-
 impl Cli {
     /// Runs the command.
     pub(crate) fn run(self) -> ExitCode {
@@ -129,16 +115,6 @@ struct Asking<T: clap::Args> {
     args: T,
     #[command(flatten)]
     admin: AdminArgs,
-}
-
-impl AdminArgs {
-    fn client(self) -> Result<AdminClient, String> {
-        let token = match &self.token_file {
-            Some(path) => Some(replicas::read_secret(path)?),
-            None => None,
-        };
-        AdminClient::new(&self.admin, token, self.ca).map_err(|e| e.to_string())
-    }
 }
 
 impl<T: clap::Args> Asking<T> {

@@ -1,6 +1,8 @@
 //! What operators do: write a configuration, look, give orders, change their minds.
 
-use crate::support::{EVENKEEL, Model, Up, ask, chat, evenkeel, get, service, supervised, until};
+use crate::support::{
+    EVENKEEL, Model, SOON, Up, ask, chat, evenkeel, get, service, supervised, until,
+};
 use evenkeel_testkit::process::signal;
 use evenkeel_testkit::{Behaviour, Oracle, Replica, tempdir};
 use rustix::process::Signal;
@@ -169,8 +171,10 @@ async fn isolating_moves_what_runs() {
         let clients = up.clients.clone();
         asking.spawn(async move { ask(&clients, "", &chat("hello", 4, false)).await });
     }
-    until("each has some", || async {
-        replicas.iter().all(|r| r.counts().begun > 0).then_some(())
+    // Probes only connect here: what has begun was asked by a client.
+    until("all are under way, and each has some", || async {
+        let begun = replicas.each_ref().map(|r| r.counts().begun);
+        (begun.iter().sum::<u64>() == 4 && !begun.contains(&0)).then_some(())
     })
     .await;
     let moved = replicas[0].counts().open();
@@ -180,7 +184,8 @@ async fn isolating_moves_what_runs() {
         let got = asking.join_next().await.expect("there are as many").expect("it ends");
         assert_eq!(got.status, 200, "{}", got.text());
     }
-    assert_eq!(replicas[0].counts().open(), 0);
+    let left = replicas[0].wait_for(SOON, |counts| counts.open() == 0).await;
+    assert!(left.is_ok(), "{left:?}");
 }
 
 #[tokio::test]
