@@ -311,6 +311,11 @@ impl Live {
     /// Something was measured that speaks against it. For the health authority only.
     pub fn sign(&self, sign: Sign) {
         let mut signs = self.signs.lock().unwrap_or_else(PoisonError::into_inner);
+        // One after the other of the same is one, as it was last.
+        let same = |last: &Sign| (&last.observer, &last.text) == (&sign.observer, &sign.text);
+        if signs.back().is_some_and(same) {
+            signs.pop_back();
+        }
         if signs.len() == SIGNS {
             signs.pop_front();
         }
