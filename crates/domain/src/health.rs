@@ -130,7 +130,7 @@ pub enum Against {
 pub struct Evidence {
     /// How much.
     pub against: Against,
-    /// The detectors that say so.
+    /// Its kinds: the names of detectors, or finer ones.
     pub by: Vec<&'static str>,
 }
 
@@ -210,6 +210,8 @@ pub struct ProbeFailure {
     pub refused: bool,
     /// The server says itself that it is not ready (503 while loading).
     pub not_ready: bool,
+    /// Nothing came in time, not even an error.
+    pub silent: bool,
     /// For people: what was expected, what came.
     pub text: Arc<str>,
 }

@@ -118,15 +118,15 @@ impl Cause {
         }
     }
 
-    /// What detectors of these names stand for, the most telling first.
+    /// What kinds of evidence stand for, the most telling first.
     #[must_use]
-    pub fn of(detectors: &[&str]) -> Self {
-        let by = |name: &str| detectors.contains(&name);
+    pub fn of(evidence: &[&str]) -> Self {
+        let by = |name: &str| evidence.contains(&name);
         match () {
             () if by("exit") => Self::Exited,
             () if by("refusal") => Self::Refusing,
             () if by("lying") => Self::Lying,
-            () if by("silence") || by("probes") => Self::Hung,
+            () if by("silence") || by("probe_silence") => Self::Hung,
             () => Self::Failing,
         }
     }

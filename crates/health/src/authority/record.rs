@@ -191,7 +191,7 @@ impl Record {
         let mut by = Vec::new();
         if against != Against::Nothing {
             let speaking = self.detectors.iter().filter(|d| d.verdict(now) != Verdict::Clear);
-            by.extend(speaking.map(|d| d.name()));
+            by.extend(speaking.map(|d| d.evidence()));
         }
         self.replica.live.set_evidence(Evidence { against, by });
     }

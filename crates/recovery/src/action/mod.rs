@@ -84,3 +84,6 @@ pub fn find(name: &str) -> Option<&'static dyn Action> {
 fn not_mine<T>(name: &str) -> Result<T, String> {
     Err(format!("this step is no {name}"))
 }
+
+#[cfg(test)]
+mod suite;
