@@ -179,12 +179,11 @@ fn histogram(to: &mut MetricEncoder<'_>, labels: &[Label<'_>], of: &Histogram) -
         below = seen;
     }
     buckets.push((f64::INFINITY, total - below));
-    to.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-        times.sum_seconds(),
-        total,
-        &buckets,
-        None,
-    )
+    let sum = times.sum_seconds();
+    if labels.is_empty() {
+        return to.encode_histogram::<NoLabelSet>(sum, total, &buckets, None);
+    }
+    to.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, total, &buckets, None)
 }
 
 /// A family: its name, its help, where its value is.

@@ -37,6 +37,8 @@ struct Model {
     supervised: bool,
     /// What a restart makes of it.
     after: Is,
+    /// A person has ordered something about it.
+    ordered: bool,
     /// Whether a reload helps.
     reloads: bool,
 }
@@ -71,6 +73,7 @@ impl Sim {
             isolated: false,
             supervised: true,
             after: Is::Good,
+            ordered: false,
             reloads: false,
         };
         let models = (0..models).map(|n| (format!("chat-{n}"), model.clone())).collect();
@@ -156,6 +159,7 @@ fn seen(name: &str, model: &Model, now: Millis) -> Seen {
         why: if hung { "silence: nothing for 3 s".into() } else { String::new() },
         signs: Vec::new(),
         incarnation: model.incarnation,
+        ordered: model.ordered.then(|| "me".to_owned()),
         in_flight: 0,
         process: model.supervised.then_some(phase),
         last_exit: None,
@@ -388,6 +392,32 @@ async fn what_a_restart_does_not_mend_is_restarted_three_times_and_then_a_person
     run.handle.order(Order::Approve { id, owner: "me".into() }).await.unwrap();
     reaches(&journal, Phase::Resolved, 600).await;
     assert_eq!(sim.done("restart").len(), 4);
+    run.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_again_in_probation_is_still_the_same_incident() {
+    let (sim, journal) = (Sim::new(3), Arc::new(MemoryJournal::default()));
+    sim.set("chat-1", |model| model.is = Is::Hung);
+    let run = start(&sim, &journal, &Book::default());
+    let first = reaches(&journal, Phase::Probation, 200).await;
+    sim.set("chat-1", |model| model.is = Is::Hung);
+    reaches(&journal, Phase::Verifying, 30).await;
+    let over = reaches(&journal, Phase::Resolved, 300).await;
+    assert_eq!((over.id, sim.done("restart").len()), (first.id, 2));
+    assert!(over.times.mitigated > first.times.mitigated);
+    run.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_person_has_ordered_is_theirs() {
+    let (sim, journal) = (Sim::new(3), Arc::new(MemoryJournal::default()));
+    sim.set("chat-1", |model| (model.is, model.ordered) = (Is::Hung, true));
+    let run = start(&sim, &journal, &Book::default());
+    pass(3600).await;
+    assert!(journal.rows().is_empty() && sim.done("restart").is_empty());
+    sim.set("chat-1", |model| model.ordered = false);
+    reaches(&journal, Phase::Resolved, 200).await;
     run.kill().await;
 }
 

@@ -90,6 +90,18 @@ async fn a_replica_that_hangs_is_restarted_verified_and_explained() {
     audit(&up.file(), 0, "are as they were written").await;
 }
 
+#[tokio::test]
+async fn the_only_replica_is_restarted_too() {
+    let up = Up::start(&(supervised(1, &[]) + QUICK)).await.ready().await;
+    let before = pid(&up, "chat-0").await;
+    signal(before, Signal::STOP);
+    incident(&up, "chat-0", "resolved").await;
+    assert!(!alive(before));
+    assert_eq!(ask(&up.clients, "", &chat("hello", 4, false)).await.status, 200);
+    let events = get(&up.admin, "/api/v1/events").await.text();
+    assert!(events.contains("\"event\":\"incident\"") && events.contains("probation"), "{events}");
+}
+
 async fn audit(config: &Path, code: i32, says: &str) {
     let ran = evenkeel(&["audit", "verify", "-c", &config.display().to_string()]).await;
     assert!(ran.code == code && (ran.out.clone() + &ran.err).contains(says), "{ran:?}");

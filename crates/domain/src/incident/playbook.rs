@@ -195,8 +195,8 @@ impl Default for Rules {
             at_once_percent: 20,
             storm_targets: 3,
             storm_percent: 30,
-            // As long as the first isolation by statistics lasts.
-            patience: Duration::from_secs(30),
+            // Twice the first isolation by statistics, after which it may come back by itself.
+            patience: Duration::from_secs(60),
             remote_patience: Duration::from_secs(300),
             // As long as a replica's share takes to grow.
             probation: Duration::from_secs(60),

@@ -25,6 +25,8 @@ pub struct Seen {
     pub signs: Vec<Sign>,
     /// Which start of it.
     pub incarnation: u64,
+    /// Who has ordered it out of traffic, of people and restarts in turn: it is theirs then.
+    pub ordered: Option<String>,
     /// Attempts under way.
     pub in_flight: u32,
     /// Its process, where our supervisor runs it.
@@ -38,6 +40,12 @@ impl Seen {
     #[must_use]
     pub fn serves(&self) -> bool {
         matches!(self.health, Health::Healthy | Health::Probation)
+    }
+
+    /// Whether it is out of traffic because somebody wants it so.
+    #[must_use]
+    pub fn left_alone(&self) -> bool {
+        self.ordered.is_some() || matches!(self.health, Health::Draining | Health::Stopped)
     }
 
     /// Whether its process is there; false for one that runs elsewhere.

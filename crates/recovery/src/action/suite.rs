@@ -28,6 +28,7 @@ impl Fake {
             why: String::new(),
             signs: Vec::new(),
             incarnation: 1,
+            ordered: None,
             in_flight: 3,
             process: None,
             last_exit: None,

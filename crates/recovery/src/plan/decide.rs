@@ -213,8 +213,7 @@ impl At<'_> {
 
     /// What a person has ordered goes before what is measured.
     fn left_alone(seen: &Seen) -> Option<Decision> {
-        let out = matches!(seen.health, Health::Draining | Health::Stopped);
-        out.then(|| hold(format!("left alone: {}", seen.why)))
+        seen.left_alone().then(|| hold(format!("left alone: {}", seen.why)))
     }
 
     fn confirmed(&self, seen: &Seen) -> Decision {
@@ -246,11 +245,11 @@ impl At<'_> {
         if let Some(decision) = self.back(seen).or_else(|| Self::left_alone(seen)) {
             return decision;
         }
-        if let Some(starting) = self.starting(seen) {
-            return starting;
-        }
         let mut steps = self.incident.steps.iter().enumerate().skip(self.incident.at);
         let next = steps.find(|(_, step)| playbook::applies(step.when, self.incident, seen));
+        if let Some(starting) = self.starting(seen, next.map(|(_, step)| step)) {
+            return starting;
+        }
         let Some((at, step)) = next else {
             return self.go(Event::Escalate, "escalated", self.exhausted(seen));
         };
@@ -280,12 +279,12 @@ impl At<'_> {
 
     /// A process that starts is not disturbed, nor is one that a new gateway has only begun to
     /// look at.
-    fn starting(&self, seen: &Seen) -> Option<Decision> {
+    fn starting(&self, seen: &Seen, next: Option<&Step>) -> Option<Decision> {
         if seen.health != Health::Starting {
             return None;
         }
-        // The first step may be to wait for just that, which has a time of its own.
-        let waits = matches!(self.incident.step(), Some(Step { action: Action::Wait, .. }));
+        // The next step may be to wait for just that, which has a time of its own.
+        let waits = matches!(next, Some(Step { action: Action::Wait, .. }));
         if !waits && matches!(seen.process, Some(orchestrator::Phase::Starting { .. })) {
             return Some(hold("its process is starting"));
         }
@@ -366,8 +365,7 @@ impl At<'_> {
             let how = seen.last_exit.as_deref().unwrap_or("its process ended");
             (evenkeel_domain::incident::Cause::Exited, format!("exit: {how}"))
         };
-        let alone = matches!(seen.health, Health::Draining | Health::Stopped);
-        let wrong = if ended && !alone { Some(exit()) } else { wrong };
+        let wrong = if ended && !seen.left_alone() { Some(exit()) } else { wrong };
         if let Some((cause, why)) = wrong {
             return match self.go(Event::Relapse, "relapsed", why.clone()) {
                 Decision::Change(change) => Decision::Change(Box::new(change.with(|incident| {

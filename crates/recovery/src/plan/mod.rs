@@ -21,7 +21,6 @@ pub use decide::{Decision, decide, ended};
 pub use order::{Order, Refusal, obey};
 pub use words::{Preview, preview};
 
-use evenkeel_domain::Health;
 use evenkeel_domain::incident::{
     Entry, Incident, Millis, Phase, Playbook, Record, Rules, Seen, Standing,
 };
@@ -138,7 +137,7 @@ impl State {
         self.known = world
             .iter()
             .map(|seen| {
-                let left_alone = matches!(seen.health, Health::Draining | Health::Stopped);
+                let left_alone = seen.left_alone();
                 (seen.target.clone(), Known { incarnation: seen.incarnation, left_alone })
             })
             .collect();
@@ -212,3 +211,6 @@ impl Change {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

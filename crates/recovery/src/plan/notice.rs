@@ -40,7 +40,7 @@ pub(super) fn opened(state: &State, world: &[Seen], book: &Book, now: Millis) ->
 
 /// What is wrong with a replica, once it is certain enough to act upon.
 pub(super) fn wrong(state: &State, seen: &Seen, now: Millis) -> Option<(Cause, String)> {
-    if matches!(seen.health, Health::Draining | Health::Stopped) {
+    if seen.left_alone() {
         return None;
     }
     if ended_between(state, seen) {

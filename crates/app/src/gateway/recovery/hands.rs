@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How recovery's orders are told from those of people.
-const OWNER: &str = "recovery ";
+pub(super) const OWNER: &str = "recovery ";
 /// Bytes of an answer that are read.
 const ANSWER: usize = 1 << 20;
 

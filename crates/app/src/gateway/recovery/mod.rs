@@ -106,12 +106,13 @@ impl Recovery {
         to_keeper: mpsc::Sender<ToKeeper>,
     ) -> io::Result<()> {
         let recovery = self.clone();
+        let world = GatewayWorld::new(self.state.clone(), overrides.clone());
         let hands = GatewayHands::new(self.state.clone(), overrides, to_keeper);
         std::thread::Builder::new().name("recovery".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => {
-                    runtime.block_on(recovery.run(path, hands));
+                    runtime.block_on(recovery.run(path, world, hands));
                     runtime.shutdown_background();
                 }
                 Err(error) => recovery.board.broken(&error.to_string()),
@@ -120,7 +121,7 @@ impl Recovery {
         Ok(())
     }
 
-    async fn run(&self, path: PathBuf, hands: GatewayHands) {
+    async fn run(&self, path: PathBuf, world: GatewayWorld, hands: GatewayHands) {
         let mut draining = self.state.shared.draining.subscribe();
         let journal = tokio::select! {
             journal = self.open(path) => journal,
@@ -128,7 +129,7 @@ impl Recovery {
         };
         let parts = Parts {
             journal: journal.clone(),
-            world: Arc::new(GatewayWorld::new(self.state.clone())),
+            world: Arc::new(world),
             hands: Arc::new(hands),
             book: self.book.clone(),
             board: self.board.clone(),
