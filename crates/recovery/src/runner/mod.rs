@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use evenkeel_domain::incident::{
     Hands, Incident, Journal, JournalError, Millis, Phase, Seen, World,
 };
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -112,10 +112,16 @@ async fn run(parts: Parts, mut inbox: mpsc::Receiver<Call>, mut end: oneshot::Re
         let went = tokio::select! {
             biased;
             _ = &mut end => return,
-            Some(ended) = runner.running.join_next() => match ended {
-                Ok((id, key, result)) => runner.ended(&id, &key, result).await,
-                // A task that panicked: its step is found without one, and done again.
-                Err(_) => Ok(runner.lost_one()),
+            Some(ended) = runner.running.join_next_with_id() => match ended {
+                Ok((task, (id, key, result))) => {
+                    runner.keys.remove(&task);
+                    runner.ended(&id, &key, result).await
+                }
+                // It panicked: the next look finds its step without a task, and begins one.
+                Err(error) => {
+                    runner.keys.remove(&error.id());
+                    Ok(())
+                }
             },
             Some(call) = inbox.recv() => runner.call(call).await,
             _ = tick.tick() => runner.look().await,
@@ -166,7 +172,7 @@ struct Runner {
     state: State,
     running: JoinSet<Ended>,
     /// Keys of what runs in this process.
-    keys: BTreeSet<String>,
+    keys: HashMap<tokio::task::Id, String>,
     looks: u32,
 }
 
@@ -182,7 +188,7 @@ impl Runner {
 
     fn new(parts: Parts, state: State) -> Self {
         tracing::info!(epoch = state.epoch, open = state.incidents.len(), "recovery runs");
-        Self { parts, state, running: JoinSet::new(), keys: BTreeSet::new(), looks: 0 }
+        Self { parts, state, running: JoinSet::new(), keys: HashMap::new(), looks: 0 }
     }
 
     fn now(&self) -> Millis {
@@ -232,8 +238,8 @@ impl Runner {
     fn start(&mut self, incident: Incident) {
         let Some(task) = self.task(incident) else { return };
         let hands = self.parts.hands.clone();
-        self.keys.insert(task.key.clone());
-        self.running.spawn(async move {
+        let key = task.key.clone();
+        let running = self.running.spawn(async move {
             let name = task.step.action.name();
             let result = match action::find(name) {
                 None => Err(format!("there is no action `{name}`")),
@@ -247,6 +253,7 @@ impl Runner {
             };
             (task.incident.id, task.key, result)
         });
+        self.keys.insert(running.id(), key);
     }
 
     fn task(&self, incident: Incident) -> Option<Task> {
@@ -261,7 +268,8 @@ impl Runner {
     async fn resume(&mut self, world: &[Seen]) -> Result<(), JournalError> {
         let lost = |one: &&Incident| {
             let key = one.doing.as_ref().map(|doing| &doing.key);
-            one.phase == Phase::Acting && key.is_some_and(|key| !self.keys.contains(key))
+            let runs = |key: &String| self.keys.values().any(|running| running == key);
+            one.phase == Phase::Acting && key.is_some_and(|key| !runs(key))
         };
         let lost: Vec<Incident> = self.state.incidents.values().filter(lost).cloned().collect();
         for incident in lost {
@@ -287,8 +295,7 @@ impl Runner {
         key: &str,
         result: Result<String, String>,
     ) -> Result<(), JournalError> {
-        // Whatever becomes of the row: what is lost now is found by the next look.
-        self.keys.remove(key);
+        // Should the row not be written, the next look finds a step that nobody does.
         let Some(incident) = self.state.incidents.get(id) else { return Ok(()) };
         let Some(doing) = incident.doing.as_ref().filter(|doing| doing.key == key) else {
             return Ok(());
@@ -298,13 +305,6 @@ impl Runner {
         self.commit(change).await?;
         self.parts.board.acted(name, result.is_ok());
         Ok(())
-    }
-
-    /// A task is gone without a word: whatever runs no more is found by the next look.
-    fn lost_one(&mut self) {
-        if self.running.is_empty() {
-            self.keys.clear();
-        }
     }
 
     async fn call(&mut self, call: Call) -> Result<(), JournalError> {
