@@ -1,6 +1,6 @@
 //! Incidents and what is done about them, as JSON.
 
-use evenkeel_domain::incident::{Incident, Row, Sign, Step};
+use evenkeel_domain::incident::{Incident, Row, Sign, Step, When};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -76,7 +76,7 @@ pub struct IncidentView {
     pub mitigated_unix_ms: Option<u64>,
     /// When it was over.
     pub resolved_unix_ms: Option<u64>,
-    /// Actions of its playbook.
+    /// Steps of its playbook, with their conditions.
     pub steps: Vec<String>,
     /// Which of them comes next or is being done, from 1.
     pub step: u64,
@@ -230,7 +230,10 @@ impl IncidentView {
     #[must_use]
     pub fn new(incident: &Incident, held: &str) -> Self {
         let times = &incident.times;
-        let name = |step: &Step| step.action.name().to_owned();
+        let name = |step: &Step| match step.when {
+            When::Always => step.action.name().to_owned(),
+            when => format!("{} if {}", step.action.name(), when.label()),
+        };
         Self {
             id: incident.id.clone(),
             replica: incident.target.clone(),

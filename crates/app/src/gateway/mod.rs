@@ -168,12 +168,13 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
         marked: HashMap::new(),
         idling: JoinSet::new(),
         control,
-        recovery,
+        recovery: recovery.clone(),
         admin_ends: admin_ends.clone(),
     };
     main.run(reader).await?;
     admin_ends.send_replace(true);
     let _ = timeout(ADMIN_ENDS, admin).await;
+    recovery.end(STORE_ENDS).await;
     if let Some(batches) = batches {
         batches.end(STORE_ENDS).await;
     }

@@ -197,6 +197,45 @@ async fn a_gateway_killed_in_the_middle_of_a_step_is_followed_by_one_that_goes_o
 }
 
 #[tokio::test]
+async fn an_incident_outlives_the_whole_of_evenkeel() {
+    let models = [Model::start(&[]).await, Model::start(&[]).await];
+    let urls = models.each_ref().map(Model::url);
+    let services = service("ejection = { time = \"1s\" }", &urls) + QUICK;
+    let up = Up::start(&services).await.ready().await;
+    signal(models[0].id(), Signal::STOP);
+    let open = incident(&up, "chat-0", "escalated").await;
+    let ran = up.cli(&["pause", "all", "--for", "1h", "--why", "kept"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let Up { mut process, dir, .. } = up;
+    process.kill9();
+    process.wait(crate::support::SOON).await.expect("it ends");
+    let up = Up::within(dir, "", &services).await;
+    let same = incident(&up, "chat-0", "escalated").await;
+    assert_eq!((&same["id"], &same["onset_unix_ms"]), (&open["id"], &open["onset_unix_ms"]));
+    let ran = up.cli(&["incident", "list"]).await;
+    assert!(ran.out.contains("all is paused") && ran.out.contains("kept"), "{}", ran.out);
+    signal(models[0].id(), Signal::CONT);
+    incident(&up, "chat-0", "resolved").await;
+    let journal = up.dir.path().join("state/store/journal.db");
+    audit(&up.file(), 0, "are as they were written").await;
+    // Somebody makes it look better than it was.
+    let config = up.file();
+    assert_eq!(up.cli(&["stop"]).await.code, 0);
+    let Up { mut process, dir, .. } = up;
+    process.wait(crate::support::SOON).await.expect("it ends");
+    let mut text = std::fs::read(&journal).expect("the journal is there");
+    let said: Vec<usize> =
+        text.windows(9).enumerate().filter(|(_, w)| w == b"escalated").map(|(n, _)| n).collect();
+    assert!(!said.is_empty());
+    for at in said {
+        text[at..at + 9].copy_from_slice(b"succeeded");
+    }
+    std::fs::write(&journal, text).expect("it can be written");
+    audit(&config, 1, "was changed").await;
+    drop(dir);
+}
+
+#[tokio::test]
 async fn too_much_at_once_stops_everything_until_a_person_says_so() {
     let settings = "restarts = 9\nstorm_targets = 1\nstorm_percent = 0\n";
     let up = Up::start(&(supervised(4, &[]) + QUICK + settings)).await.ready().await;

@@ -96,6 +96,24 @@ pub enum When {
     Failing,
 }
 
+impl When {
+    /// Its name, as the configuration spells it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Supervised => "supervised",
+            Self::Remote => "remote",
+            Self::Running => "running",
+            Self::Exited => "exited",
+            Self::Refusing => "refusing",
+            Self::Hung => "hung",
+            Self::Lying => "lying",
+            Self::Failing => "failing",
+        }
+    }
+}
+
 /// How is found out whether a step has helped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

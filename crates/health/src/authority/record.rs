@@ -88,7 +88,9 @@ impl Record {
     }
 
     pub(super) fn observe(&mut self, signal: &Signal) {
-        if let Some(text) = speaks_against(&signal.kind) {
+        // Refusals and failed probes are what starting looks like.
+        let starting = self.replica.live.health() == Health::Starting;
+        if let Some(text) = speaks_against(&signal.kind).filter(|_| !starting) {
             let observer = signal.observer.to_owned();
             self.replica.live.sign(Sign { at: clock::unix_millis(), observer, text });
         }

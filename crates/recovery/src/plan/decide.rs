@@ -58,6 +58,31 @@ pub fn decide(
     }
 }
 
+/// What becomes of a step that an earlier process began and did not end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resume {
+    /// There is too little data to say.
+    Later,
+    /// It has come true, or is not needed any more.
+    Done(&'static str),
+    /// It is done again, under its key.
+    Again,
+}
+
+/// Looks at the world before anything is repeated; `is_done` is what the action says of it.
+#[must_use]
+pub fn resume(state: &State, step: &Step, seen: &Seen, is_done: bool, now: Millis) -> Resume {
+    if is_done {
+        return Resume::Done("found done after a restart of Evenkeel");
+    }
+    if seen.serves() && step.action.changes() {
+        return Resume::Done("not repeated after a restart of Evenkeel: it serves");
+    }
+    // A new gateway has only begun to look: it may serve.
+    let fresh = now.saturating_sub(state.started) < notice::SETTLE;
+    if fresh && seen.health == Health::Starting { Resume::Later } else { Resume::Again }
+}
+
 /// What an action's end leads to.
 #[must_use]
 pub fn ended(incident: &Incident, result: &Result<String, String>, now: Millis) -> Option<Change> {

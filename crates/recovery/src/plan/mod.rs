@@ -17,7 +17,7 @@ mod order;
 pub mod playbook;
 mod words;
 
-pub use decide::{Decision, decide, ended};
+pub use decide::{Decision, Resume, decide, ended, resume};
 pub use order::{Order, Refusal, obey};
 pub use words::{Preview, preview};
 

@@ -2,12 +2,11 @@
 
 use super::machine::Event;
 use super::{Book, Change, State, limits, moved, playbook, words};
-use evenkeel_domain::Health;
 use evenkeel_domain::health::Against;
 use evenkeel_domain::incident::{
     Cause, ChangedBy, Entry, Incident, Millis, Phase, Record, Seen, Standing, Storm, Times,
 };
-use evenkeel_domain::orchestrator;
+use evenkeel_domain::{Gate, Health, orchestrator};
 use std::collections::BTreeMap;
 
 /// The kind of an incident's first row.
@@ -93,12 +92,17 @@ fn open(state: &State, seen: &Seen, cause: Cause, why: String, book: &Book, now:
         note: String::new(),
         next: String::new(),
     };
+    // The health authority acts by itself: it may be out of traffic already.
+    let out = matches!(seen.gate, Gate::Shut | Gate::Desperate);
     let restarted = ended_between(state, seen);
     let change = match moved(&incident, Event::Confirm, OPENED, why, now) {
         Ok(change) => change,
         Err(_) => unreachable!("what is suspected can be confirmed: a row of the table"),
     };
-    let change = change.with(|incident| incident.next = words::next(incident));
+    let change = change.with(|incident| {
+        incident.times.isolated = out.then_some(now);
+        incident.next = words::next(incident);
+    });
     if restarted {
         let target = seen.target.clone();
         return change.standing(state, |all| all.changed(&target, ChangedBy::Supervisor, now));

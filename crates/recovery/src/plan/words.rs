@@ -67,7 +67,7 @@ pub fn preview(state: &State, seen: &Seen, world: &[Seen], book: &Book, now: Mil
     let steps = incident.steps.iter().skip(incident.at).map(|step| {
         let verdict = match &limit {
             _ if !playbook::applies(step.when, &incident, seen) => {
-                format!("passed over: it is not {:?}", step.when).to_lowercase()
+                format!("passed over: it is not {}", step.when.label())
             }
             Some(Limit::Wait(why)) if step.action.changes() => format!("would wait: {why}"),
             Some(Limit::Escalate(why)) if step.action.changes() => {

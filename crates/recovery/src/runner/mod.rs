@@ -15,7 +15,9 @@ pub use board::{Board, Told, View};
 
 use crate::action::{self, Task};
 use crate::plan::limits::ms;
-use crate::plan::{self, Book, Change, Decision, Order, Preview, Refusal, State, obey, preview};
+use crate::plan::{
+    self, Book, Change, Decision, Order, Preview, Refusal, Resume, State, obey, preview,
+};
 use arc_swap::ArcSwap;
 use evenkeel_domain::incident::{
     Hands, Incident, Journal, JournalError, Millis, Phase, Seen, World,
@@ -277,13 +279,17 @@ impl Runner {
             let Some(seen) = world.iter().find(|seen| seen.target == task.incident.target) else {
                 continue;
             };
-            let found = action::find(task.step.action.name());
-            if found.is_some_and(|action| action.is_done(&task, seen)) {
-                let found = Ok("found done after a restart of Evenkeel".to_owned());
-                self.ended(&task.incident.id, &task.key, found).await?;
-            } else {
-                tracing::warn!(key = task.key, "a step that was begun is gone on with");
-                self.start(task.incident);
+            let action = action::find(task.step.action.name());
+            let is_done = action.is_some_and(|action| action.is_done(&task, seen));
+            match plan::resume(&self.state, &task.step, seen, is_done, self.now()) {
+                Resume::Later => {}
+                Resume::Done(how) => {
+                    self.ended(&task.incident.id, &task.key, Ok(how.to_owned())).await?;
+                }
+                Resume::Again => {
+                    tracing::warn!(key = task.key, "a step that was begun is gone on with");
+                    self.start(task.incident);
+                }
             }
         }
         Ok(())

@@ -67,6 +67,22 @@ impl JournalFile {
         Ok(Self { readers, writer: held, name: writer, path: path.to_owned() })
     }
 
+    /// Brings everything into the one file: what is left beside it is not needed to read it.
+    /// Worth doing at the end; nothing is lost without it.
+    pub async fn tidy(&self) {
+        let tidied = async {
+            let mut tx = tx::begin(&self.writer).await?;
+            // Not within a transaction.
+            sqlx::raw_sql("COMMIT; PRAGMA wal_checkpoint(TRUNCATE); BEGIN")
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await
+        };
+        if let Err(fault) = tidied.await {
+            tracing::debug!(error = %fault, "the journal was not tidied");
+        }
+    }
+
     fn run<'a, T>(
         &'a self,
         work: impl Future<Output = Result<T, Fault>> + Send + 'a,

@@ -56,7 +56,7 @@ fn describe(incident: &IncidentView, now: u64) -> (String, String) {
         clean(&incident.why)
     );
     let mut parts = vec![format!("incident {}: {}", incident.id, clean(&incident.note))];
-    if !incident.held.is_empty() {
+    if !incident.held.is_empty() && incident.held != incident.note {
         parts.push(format!("now: {}", clean(&incident.held)));
     }
     if !incident.next.is_empty() {

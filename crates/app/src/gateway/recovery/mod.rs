@@ -31,7 +31,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use world::GatewayWorld;
 
 /// How long until a journal that cannot be opened is tried again.
@@ -45,6 +45,8 @@ pub(super) struct Recovery {
     book: Arc<ArcSwap<Book>>,
     /// There once the journal is open.
     inside: OnceLock<Inside>,
+    /// Whether its thread has ended, or never began.
+    over: watch::Sender<bool>,
     state: Arc<GatewayState>,
 }
 
@@ -86,6 +88,7 @@ impl Recovery {
             board: Arc::new(board),
             book: Arc::new(ArcSwap::from_pointee(config::book(config))),
             inside: OnceLock::new(),
+            over: watch::Sender::new(true),
             state: state.clone(),
         })
     }
@@ -108,7 +111,8 @@ impl Recovery {
         let recovery = self.clone();
         let world = GatewayWorld::new(self.state.clone(), overrides.clone());
         let hands = GatewayHands::new(self.state.clone(), overrides, to_keeper);
-        std::thread::Builder::new().name("recovery".into()).spawn(move || {
+        self.over.send_replace(false);
+        let begun = std::thread::Builder::new().name("recovery".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
                 Ok(runtime) => {
@@ -117,8 +121,19 @@ impl Recovery {
                 }
                 Err(error) => recovery.board.broken(&error.to_string()),
             }
-        })?;
-        Ok(())
+            recovery.over.send_replace(true);
+        });
+        begun.map(drop).inspect_err(|_| {
+            self.over.send_replace(true);
+        })
+    }
+
+    /// Waits until what is being written is written, once this gateway drains.
+    pub(super) async fn end(&self, within: Duration) {
+        let mut over = self.over.subscribe();
+        if tokio::time::timeout(within, over.wait_for(|over| *over)).await.is_err() {
+            tracing::warn!("the journal was not closed in time");
+        }
     }
 
     async fn run(&self, path: PathBuf, world: GatewayWorld, hands: GatewayHands) {
@@ -138,7 +153,7 @@ impl Recovery {
         let (end, ends) = oneshot::channel();
         let (handle, mut runner) = evenkeel_recovery::spawn(parts, ends);
         // Set once: this is the only place.
-        let _ = self.inside.set(Inside { handle, journal });
+        let _ = self.inside.set(Inside { handle, journal: journal.clone() });
         tokio::select! {
             _ = draining.wait_for(|draining| *draining) => {}
             // It was taken over, or broke; what that means is on the board.
@@ -151,10 +166,11 @@ impl Recovery {
         }
         let _ = end.send(());
         let _ = tokio::time::timeout(ENDS, runner).await;
+        let _ = tokio::time::timeout(ENDS, journal.tidy()).await;
     }
 
     /// Opens the journal, however long that takes; says why it cannot be.
-    async fn open(&self, path: PathBuf) -> Arc<dyn Journal> {
+    async fn open(&self, path: PathBuf) -> Arc<JournalFile> {
         let writer = format!("{}/{}", host(), std::process::id());
         loop {
             match JournalFile::open(&path, writer.clone()).await {
