@@ -162,6 +162,7 @@ fn seen(name: &str, model: &Model, now: Millis) -> Seen {
         ordered: model.ordered.then(|| "me".to_owned()),
         in_flight: 0,
         process: model.supervised.then_some(phase),
+        ends: 0,
         last_exit: None,
     }
 }

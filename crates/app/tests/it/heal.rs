@@ -141,6 +141,13 @@ async fn a_process_that_ends_is_left_to_the_supervisor_and_counted() {
     assert!(!kinds.iter().any(|kind| kind == "unverified"), "{kinds:?}");
     let metrics = get(&up.admin, "/metrics").await.text();
     assert!(!metrics.contains("action=\"restart\""), "the supervisor did it");
+    // What people restart is no incident.
+    for name in ["chat-0", "chat-1"] {
+        let before = pid(&up, name).await;
+        assert_eq!(up.cli(&["replica", "restart", name]).await.code, 0);
+        up.replica(name, |r| r["gate"] == "open" && r["process"]["pid"] != before).await;
+    }
+    assert_eq!(incidents(&up).await.len(), 1);
 }
 
 #[tokio::test]

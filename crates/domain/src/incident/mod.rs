@@ -209,8 +209,8 @@ pub struct Incident {
     pub done: u32,
     /// The present or last step.
     pub doing: Option<Doing>,
-    /// The start of the replica that was seen last.
-    pub incarnation: u64,
+    /// Ends of its process that were counted.
+    pub ends: u64,
     /// Why the last move was made.
     pub note: String,
     /// What a person can do next.

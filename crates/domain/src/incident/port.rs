@@ -31,6 +31,8 @@ pub struct Seen {
     pub in_flight: u32,
     /// Its process, where our supervisor runs it.
     pub process: Option<orchestrator::Phase>,
+    /// Ends of it that nobody had asked for.
+    pub ends: u64,
     /// How that last ended.
     pub last_exit: Option<String>,
 }

@@ -121,7 +121,7 @@ pub fn incident(id: &str, target: &str, phase: Phase) -> Incident {
         tries: 0,
         done: 0,
         doing: None,
-        incarnation: 1,
+        ends: 0,
         note: String::new(),
         next: String::new(),
     }

@@ -31,6 +31,7 @@ impl Fake {
             ordered: None,
             in_flight: 3,
             process: None,
+            ends: 0,
             last_exit: None,
         };
         Self { seen: Mutex::new(seen), fail, keys: Mutex::default() }

@@ -139,7 +139,6 @@ pub(super) fn begin(
         }
         incident.done += 1;
         let incarnation = seen.incarnation;
-        incident.incarnation = incarnation;
         incident.doing = Some(Doing { key, step, began: now, incarnation, forced, ended: None });
     });
     let change = Change { act: true, ..change };
@@ -200,24 +199,21 @@ impl At<'_> {
         Some(self.go(Event::Pause, "paused", note))
     }
 
-    /// A start that was not ours was the supervisor's: it counts, and is not repeated.
+    /// What ends is started again by the supervisor: that counts, and is not repeated.
     fn counted(&self, seen: &Seen) -> Option<Decision> {
-        if seen.process.is_none() || seen.incarnation == self.incident.incarnation {
-            return None;
-        }
-        let doing = self.incident.doing.as_ref();
-        let ours = doing.is_some_and(|doing| {
-            matches!(doing.step.action, Action::Restart { .. })
-                && doing.incarnation == self.incident.incarnation
-                && seen.incarnation == doing.incarnation + 1
-        });
-        if ours {
+        if seen.ends == self.incident.ends {
             return None;
         }
         let mut after = self.incident.clone();
-        after.incarnation = seen.incarnation;
+        after.ends = seen.ends;
         let how = seen.last_exit.as_deref().unwrap_or("it ended");
-        let text = format!("the supervisor has started it again ({how})");
+        // A keeper that began anew counts anew.
+        let ended = seen.ends > self.incident.ends;
+        let text = if ended {
+            format!("the supervisor starts it again ({how})")
+        } else {
+            "Evenkeel was started anew, and its processes with it".into()
+        };
         let id = Some(after.id.clone());
         let entry = Entry { at: self.now, incident: id, kind: "counted".into(), text };
         let change = Change {
@@ -227,7 +223,9 @@ impl At<'_> {
             from: self.incident.phase,
         };
         let change = change.standing(self.state, |all| {
-            all.changed(&seen.target, ChangedBy::Supervisor, self.now);
+            if ended {
+                all.changed(&seen.target, ChangedBy::Supervisor, self.now);
+            }
         });
         Some(Decision::Change(Box::new(change)))
     }
@@ -347,12 +345,7 @@ impl At<'_> {
         let renewed = !restarts || seen.incarnation != doing.incarnation;
         if seen.serves() && renewed {
             let note = format!("{} has helped: it serves", doing.step.action.name());
-            return match self.go(Event::Verified, "verified", note) {
-                Decision::Change(change) => Decision::Change(Box::new(
-                    change.with(|incident| incident.incarnation = seen.incarnation),
-                )),
-                other => other,
-            };
+            return self.go(Event::Verified, "verified", note);
         }
         if let Some(decision) = Self::left_alone(seen) {
             return decision;
@@ -384,7 +377,7 @@ impl At<'_> {
     }
 
     fn probation(&self, seen: &Seen) -> Decision {
-        let ended = seen.process.is_some() && seen.incarnation != self.incident.incarnation;
+        let ended = seen.ends > self.incident.ends;
         let wrong = notice::wrong(self.state, seen, self.now).filter(|_| !seen.serves());
         let exit = || {
             let how = seen.last_exit.as_deref().unwrap_or("its process ended");

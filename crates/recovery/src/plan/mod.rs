@@ -40,7 +40,7 @@ pub struct Book {
 /// How a target looked at the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
-    incarnation: u64,
+    ends: u64,
     /// Whether a person or the configuration had taken it out.
     left_alone: bool,
 }
@@ -138,7 +138,7 @@ impl State {
             .iter()
             .map(|seen| {
                 let left_alone = seen.left_alone();
-                (seen.target.clone(), Known { incarnation: seen.incarnation, left_alone })
+                (seen.target.clone(), Known { ends: seen.ends, left_alone })
             })
             .collect();
     }

@@ -44,7 +44,7 @@ pub(super) fn wrong(state: &State, seen: &Seen, now: Millis) -> Option<(Cause, S
     }
     if ended_between(state, seen) {
         let how = seen.last_exit.clone().unwrap_or_else(|| "its process ended".into());
-        return Some((Cause::Exited, format!("exit: {how}; the supervisor has started it again")));
+        return Some((Cause::Exited, format!("exit: {how}; the supervisor starts it again")));
     }
     let enough = seen.evidence.against >= Against::Enough;
     // The keeper knows it as ready, so it is not loading: a new gateway finds it silent.
@@ -60,14 +60,10 @@ pub(super) fn wrong(state: &State, seen: &Seen, now: Millis) -> Option<(Cause, S
     judged.then(|| (Cause::of(&seen.evidence.by), seen.why.clone()))
 }
 
-/// Whether its process ended and was started again since the last look.
+/// Whether its process ended since the last look, and nobody had asked for it.
 fn ended_between(state: &State, seen: &Seen) -> bool {
     let known = state.known.get(&seen.target);
-    seen.process.is_some()
-        && seen.last_exit.is_some()
-        && known.is_some_and(|known| {
-            !known.left_alone && known.incarnation != 0 && seen.incarnation > known.incarnation
-        })
+    known.is_some_and(|known| !known.left_alone && seen.ends > known.ends)
 }
 
 fn open(state: &State, seen: &Seen, cause: Cause, why: String, book: &Book, now: Millis) -> Change {
@@ -88,7 +84,7 @@ fn open(state: &State, seen: &Seen, cause: Cause, why: String, book: &Book, now:
         tries: 0,
         done: 0,
         doing: None,
-        incarnation: seen.incarnation,
+        ends: seen.ends,
         note: String::new(),
         next: String::new(),
     };

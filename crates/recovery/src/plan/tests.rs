@@ -29,6 +29,7 @@ fn seen(n: usize, hung: bool, incarnation: u64) -> Seen {
         ordered: None,
         in_flight: 0,
         process: Some(orchestrator::Phase::Ready),
+        ends: 0,
         last_exit: None,
     }
 }

@@ -103,7 +103,7 @@ fn hypothetical(seen: &Seen, book: &Book, now: Millis) -> Incident {
         tries: 0,
         done: 0,
         doing: None,
-        incarnation: seen.incarnation,
+        ends: seen.ends,
         note: String::new(),
         next: String::new(),
     }

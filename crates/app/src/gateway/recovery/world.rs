@@ -64,6 +64,7 @@ pub(super) fn seen(replica: &Replica, status: Option<&InstanceStatus>) -> Option
         ordered: None,
         in_flight: live.in_flight(),
         process: status.map(|status| status.phase.clone()),
+        ends: status.map_or(0, |status| status.ends),
         last_exit: status.and_then(|status| status.last_exit.clone()),
     })
 }
