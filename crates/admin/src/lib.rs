@@ -29,5 +29,7 @@ mod window;
 pub use api::openapi::document as openapi;
 pub use client::{AdminClient, ClientError};
 pub use expose::check_exposure;
-pub use ports::{AdminState, Control, ControlError, ControlFuture, Follow, Source};
+pub use ports::{
+    AdminState, Control, ControlError, ControlFuture, Follow, Healing, HealingFuture, Source,
+};
 pub use serve::serve;

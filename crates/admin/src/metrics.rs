@@ -6,8 +6,9 @@
 use crate::answers;
 mod keys;
 mod load;
+mod recovery;
 
-use crate::ports::{AdminState, Source};
+use crate::ports::{AdminState, Healing, Source};
 use crate::process;
 use crate::view::{BatchView, GatewayView, KeyView, TenantView};
 use evenkeel_domain::health::ALL_HEALTH;
@@ -77,6 +78,7 @@ struct Reading {
     batch: Option<BatchView>,
     keys: Vec<KeyView>,
     tenants: Vec<TenantView>,
+    recovery: Option<Arc<dyn Healing>>,
 }
 
 impl Reading {
@@ -90,6 +92,7 @@ impl Reading {
             batch: source.batch(),
             keys: source.keys(),
             tenants: source.tenants(),
+            recovery: state.recovery.clone(),
         }
     }
 }
@@ -115,6 +118,9 @@ impl Collector for Reading {
         self.whole(&mut to)?;
         if let Some(batch) = &self.batch {
             batches(&mut to, batch)?;
+        }
+        if let Some(healing) = &self.recovery {
+            recovery::encode(&mut to, &**healing)?;
         }
         this_process(&mut to, self.gateway.started_unix_ms)
     }
@@ -173,12 +179,11 @@ fn histogram(to: &mut MetricEncoder<'_>, labels: &[Label<'_>], of: &Histogram) -
         below = seen;
     }
     buckets.push((f64::INFINITY, total - below));
-    to.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
-        times.sum_seconds(),
-        total,
-        &buckets,
-        None,
-    )
+    let sum = times.sum_seconds();
+    if labels.is_empty() {
+        return to.encode_histogram::<NoLabelSet>(sum, total, &buckets, None);
+    }
+    to.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, total, &buckets, None)
 }
 
 /// A family: its name, its help, where its value is.

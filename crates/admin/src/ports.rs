@@ -1,8 +1,12 @@
 //! The ports to what is shown and what is ordered. `app` implements them.
 
-use crate::view::{BatchView, GatewayView, KeyView, OverrideView, TenantView};
+use crate::view::{
+    BatchView, GatewayView, IncidentDetail, IncidentView, KeyView, OverrideView, PlanView,
+    RecoveryView, TenantView, WhyView,
+};
 use evenkeel_domain::Pool;
 use evenkeel_domain::event::EventLog;
+use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::replica::Secret;
 use evenkeel_domain::settings::ServiceSettings;
@@ -19,6 +23,8 @@ pub struct AdminState {
     pub source: Arc<dyn Source>,
     /// What is ordered.
     pub control: Arc<dyn Control>,
+    /// What is done about replicas that do not serve; `None` where nothing is.
+    pub recovery: Option<Arc<dyn Healing>>,
     /// What happened.
     pub events: Arc<EventLog>,
     /// Whoever does not show this token sees liveness, readiness and metrics only. `None`
@@ -190,4 +196,52 @@ pub trait Control: Send + Sync {
 
     /// Drains and ends everything.
     fn stop(&self) -> ControlFuture<'_>;
+}
+
+/// What a reading method of [`Healing`] answers with.
+pub type HealingFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, ControlError>> + Send + 'a>>;
+
+/// Incidents: what is shown and ordered. An order is answered once it is written down.
+pub trait Healing: Send + Sync {
+    /// What is so now, from memory.
+    fn view(&self) -> RecoveryView;
+
+    /// From the first sign until confirmed.
+    fn detect(&self) -> &Histogram;
+
+    /// From the first sign until it served again.
+    fn mitigate(&self) -> &Histogram;
+
+    /// The newest incidents.
+    fn incidents(&self, limit: u32) -> HealingFuture<'_, Vec<IncidentView>>;
+
+    /// One with its rows.
+    fn incident<'a>(&'a self, id: &'a str) -> HealingFuture<'a, IncidentDetail>;
+
+    /// Why a replica is in its state.
+    fn why<'a>(&'a self, replica: &'a str) -> HealingFuture<'a, WhyView>;
+
+    /// What would be done about it.
+    fn plan<'a>(&'a self, replica: &'a str) -> HealingFuture<'a, PlanView>;
+
+    /// Has nothing done about a target for a time.
+    fn pause<'a>(
+        &'a self,
+        target: &'a str,
+        owner: &'a str,
+        why: &'a str,
+        lasts: Duration,
+    ) -> ControlFuture<'a>;
+
+    /// Ends a pause.
+    fn resume<'a>(&'a self, target: &'a str, owner: &'a str) -> ControlFuture<'a>;
+
+    /// Goes on with an incident that waits for a person.
+    fn approve<'a>(&'a self, id: &'a str, owner: &'a str) -> ControlFuture<'a>;
+
+    /// Does a step now.
+    fn force<'a>(&'a self, id: &'a str, step: &'a str, owner: &'a str) -> ControlFuture<'a>;
+
+    /// Ends the storm stop.
+    fn reset_storm<'a>(&'a self, owner: &'a str) -> ControlFuture<'a>;
 }

@@ -63,6 +63,7 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         batch: state.source.batch(),
         keys: state.source.keys(),
         tenants: state.source.tenants(),
+        recovery: state.recovery.as_ref().map(|healing| healing.view()),
     }
 }
 

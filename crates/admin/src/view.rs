@@ -7,6 +7,13 @@
 mod keys;
 
 pub use keys::{KeyView, LimitsView, TenantView, UsageView};
+mod recovery;
+
+pub use recovery::{
+    HealBody, IncidentDetail, IncidentView, PauseBody, PauseView, PlanStepView, PlanView,
+    RecoveryView, RowView, SignView, StormView, WhyView,
+};
+
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -39,6 +46,9 @@ pub struct Snapshot {
     /// The tenants they belong to.
     #[serde(default)]
     pub tenants: Vec<TenantView>,
+    /// Incidents; absent where nothing is done about them in this process.
+    #[serde(default)]
+    pub recovery: Option<RecoveryView>,
 }
 
 /// Files and batches, as looked at within the last seconds.

@@ -109,6 +109,13 @@ pub(crate) enum ToKeeper {
     Restart {
         /// Which.
         name: String,
+        /// Only if this is still the start that runs; `None` in any case.
+        #[serde(default)]
+        incarnation: Option<u64>,
+        /// How long it may take to end before it is killed, where that differs from its
+        /// settings.
+        #[serde(default)]
+        grace_ms: Option<u64>,
     },
     /// Read the configuration again.
     Reload,

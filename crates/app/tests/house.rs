@@ -1,7 +1,8 @@
 //! The house rules of the workspace: who may use whom.
 //!
 //! ```text
-//! domain ← wire ← {gateway, health, supervisor, drill, admin, tinymodel} ← app
+//! domain ← wire ← {gateway, health, supervisor, drill, admin, tinymodel, store, batch,
+//!                 recovery} ← app
 //! ```
 
 use serde_json::Value;

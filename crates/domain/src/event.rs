@@ -68,6 +68,28 @@ pub enum EventKind {
         /// What made it so.
         why: String,
     },
+    /// An incident has moved.
+    Incident {
+        /// Its number.
+        id: String,
+        /// The replica.
+        replica: String,
+        /// Where it was.
+        from: String,
+        /// Where it is.
+        to: String,
+        /// What made it so.
+        why: String,
+        /// What a person can do next; empty for nothing.
+        next: String,
+    },
+    /// Recovery stopped all it does, or goes on.
+    Storm {
+        /// Whether it is stopped.
+        stopped: bool,
+        /// Why.
+        why: String,
+    },
     /// The gateway begins to drain.
     Draining,
 }

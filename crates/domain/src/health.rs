@@ -107,6 +107,33 @@ impl Gate {
     }
 }
 
+/// How much stands against a replica, from nothing to certainty.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Against {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// One signal.
+    One,
+    /// Two independent signals, or one strong by its own statistics.
+    Enough,
+    /// It cannot serve, whatever it is asked.
+    Certain,
+}
+
+/// What stands against a replica. Not the same as its state: statistics may not isolate the
+/// last replicas of a service, and stand against them all the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// How much.
+    pub against: Against,
+    /// Its kinds: the names of detectors, or finer ones.
+    pub by: Vec<&'static str>,
+}
+
 /// One measurement about one replica: what probes and the request path report, and all
 /// that detectors see.
 #[derive(Debug, Clone)]
@@ -183,6 +210,8 @@ pub struct ProbeFailure {
     pub refused: bool,
     /// The server says itself that it is not ready (503 while loading).
     pub not_ready: bool,
+    /// Nothing came in time, not even an error.
+    pub silent: bool,
     /// For people: what was expected, what came.
     pub text: Arc<str>,
 }

@@ -23,6 +23,7 @@ pub mod endpoint;
 pub mod event;
 pub mod health;
 pub mod histogram;
+pub mod incident;
 pub mod orchestrator;
 pub mod outcome;
 pub mod pool;

@@ -180,6 +180,9 @@ pub struct InstanceStatus {
     pub incarnation: u64,
     /// Starts after the first, since the orchestrator began.
     pub restarts: u64,
+    /// Ends that nobody had asked for, since the orchestrator began.
+    #[serde(default)]
+    pub ends: u64,
     /// Whether it is held to be in a crash loop, while it is being tried too.
     pub crash_loop: bool,
     /// How and when it last ended, in one line.
@@ -207,6 +210,7 @@ impl InstanceStatus {
             port: None,
             incarnation: 0,
             restarts: 0,
+            ends: 0,
             crash_loop: false,
             last_exit: None,
             last_lines: Vec::new(),

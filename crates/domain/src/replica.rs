@@ -3,8 +3,9 @@
 use crate::ability::Abilities;
 use crate::clock;
 use crate::endpoint::Endpoint;
-use crate::health::{Gate, Health};
+use crate::health::{Evidence, Gate, Health};
 use crate::histogram::Histogram;
+use crate::incident::Sign;
 use crate::outcome::Outcome;
 use crate::room::Room;
 pub use crate::secret::Secret;
@@ -12,12 +13,16 @@ use crate::transport::Dial;
 use crate::watched::Watched;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+
+/// Measurements against a replica that are kept: what a person reads.
+const SIGNS: usize = 16;
 
 /// One start of a replica. What a dead incarnation still says never counts against its
 /// successor.
@@ -113,6 +118,11 @@ pub struct Live {
     pub room: Room,
     /// Why it is in its state, for people.
     why: ArcSwap<String>,
+    /// What stands against it, in its state or not.
+    evidence: ArcSwap<Evidence>,
+    /// The last measurements that spoke against it, oldest first. Written by the authority
+    /// only, so the request path never waits here.
+    signs: Mutex<VecDeque<Sign>>,
     /// Wakes attempts and streams on this replica when its gate gets narrower. Shared, so
     /// that a stream can own its wait.
     pub worsened: Arc<Notify>,
@@ -224,6 +234,8 @@ impl Live {
             first_byte: Histogram::default(),
             room: Room::default(),
             why: ArcSwap::from_pointee("not probed yet".to_owned()),
+            evidence: ArcSwap::default(),
+            signs: Mutex::default(),
             worsened: Arc::default(),
             watched: Watched::default(),
         }
@@ -281,6 +293,39 @@ impl Live {
         if gate > before {
             self.worsened.notify_waiters();
         }
+    }
+
+    /// Sets what stands against it. For the health authority only.
+    pub fn set_evidence(&self, evidence: Evidence) {
+        if **self.evidence.load() != evidence {
+            self.evidence.store(Arc::new(evidence));
+        }
+    }
+
+    /// What stands against it.
+    #[must_use]
+    pub fn evidence(&self) -> Arc<Evidence> {
+        self.evidence.load_full()
+    }
+
+    /// Something was measured that speaks against it. For the health authority only.
+    pub fn sign(&self, sign: Sign) {
+        let mut signs = self.signs.lock().unwrap_or_else(PoisonError::into_inner);
+        // One after the other of the same is one, as it was last.
+        let same = |last: &Sign| (&last.observer, &last.text) == (&sign.observer, &sign.text);
+        if signs.back().is_some_and(same) {
+            signs.pop_back();
+        }
+        if signs.len() == SIGNS {
+            signs.pop_front();
+        }
+        signs.push_back(sign);
+    }
+
+    /// The last measurements that spoke against it, oldest first.
+    #[must_use]
+    pub fn signs(&self) -> Vec<Sign> {
+        self.signs.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Sets the slow-start share, in per mille. For the health authority only.

@@ -16,11 +16,15 @@
 //! holds a lease with an epoch, which each of its transactions checks. **Sealed**: content
 //! of files and bodies of answers, not names, counts, times and metadata.
 //!
-//! The file belongs on a local disk: SQLite's locks do not hold on network file systems.
+//! Recovery's journal (`JournalFile`) is a file of its own in the same manner: large batches
+//! do not hold it up, and a store that is full or broken does not stop healing.
+//!
+//! The files belong on a local disk: SQLite's locks do not hold on network file systems.
 
 mod batches;
 mod error;
 mod files;
+mod journal;
 mod key;
 mod lease;
 mod open;
@@ -31,5 +35,6 @@ mod tx;
 mod work;
 
 pub use error::OpenError;
+pub use journal::{Chain, JournalFile, Tampered, verify};
 pub use key::{Key, KeyError};
 pub use open::{Options, Store};

@@ -18,13 +18,20 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// What marks a file as ours: `EVKL`.
-const APPLICATION: i64 = 0x4556_4b4c;
-/// The steps from an empty file to the present format. One is never changed once it was
-/// released: what follows is a further one.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/1.sql")];
+/// A kind of file.
+pub(crate) struct Format {
+    /// What marks a file as one of them.
+    pub(crate) application: i64,
+    /// The steps from an empty file to the present format. One is never changed once it was
+    /// released: what follows is a further one.
+    pub(crate) migrations: &'static [&'static str],
+}
+
+/// Files and batches: `EVKL`.
+const FORMAT: Format =
+    Format { application: 0x4556_4b4c, migrations: &[include_str!("../migrations/1.sql")] };
 /// How long a call waits for another process that writes: a handover's last transactions.
-const BUSY: Duration = Duration::from_secs(5);
+pub(crate) const BUSY: Duration = Duration::from_secs(5);
 /// Reads at once. They are short; what does not fit waits.
 const READERS: u32 = 4;
 /// The write-ahead log is cut back to this many bytes when it is free.
@@ -157,7 +164,7 @@ impl Store {
     }
 }
 
-fn connect_options(path: &Path) -> SqliteConnectOptions {
+pub(crate) fn connect_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
@@ -172,7 +179,7 @@ fn connect_options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Makes directory and file, on disk and for this user alone.
-fn make(path: &Path) -> io::Result<()> {
+pub(crate) fn make(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
     let missing = parent.ancestors().take_while(|dir| !dir.as_os_str().is_empty());
@@ -206,35 +213,46 @@ async fn prepare(
     sealer: Option<&Sealer>,
     path: &Path,
 ) -> Result<(), OpenError> {
-    recognise(writer, path).await?;
-    migrate(writer, path).await?;
+    recognise(writer, path, &FORMAT).await?;
+    migrate(writer, path, &FORMAT).await?;
     check_key(writer, sealer, path).await
 }
 
-async fn recognise(writer: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+/// Whether the file is one of this kind, or an empty one.
+pub(crate) async fn recognise(
+    writer: &mut SqliteConnection,
+    path: &Path,
+    format: &Format,
+) -> Result<(), OpenError> {
     let fail = |error| OpenError::of(error, path);
     let application = pragma(writer, "PRAGMA application_id").await.map_err(fail)?;
     let tables = pragma(writer, "SELECT count(*) FROM sqlite_schema").await.map_err(fail)?;
     match (application, tables) {
-        (APPLICATION, _) | (0, 0) => Ok(()),
+        (0, 0) => Ok(()),
+        (found, _) if found == format.application => Ok(()),
         _ => Err(OpenError::Foreign { path: path.to_owned() }),
     }
 }
 
-async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+/// Brings the file to this program's format.
+pub(crate) async fn migrate(
+    writer: &mut SqliteConnection,
+    path: &Path,
+    format: &Format,
+) -> Result<(), OpenError> {
     let fail = |error| OpenError::of(error, path);
-    let known = MIGRATIONS.len() as i64;
+    let (known, application) = (format.migrations.len() as i64, format.application);
     let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
     let found = pragma(&mut tx, "PRAGMA user_version").await.map_err(fail)?;
     if found > known {
         return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
     let done = usize::try_from(found).unwrap_or(0);
-    for step in MIGRATIONS.iter().skip(done) {
+    for step in format.migrations.iter().skip(done) {
         sqlx::raw_sql(*step).execute(&mut *tx).await.map_err(fail)?;
     }
     if found < known {
-        let marks = format!("PRAGMA user_version = {known}; PRAGMA application_id = {APPLICATION}");
+        let marks = format!("PRAGMA user_version = {known}; PRAGMA application_id = {application}");
         let marks = sqlx::raw_sql(sqlx::AssertSqlSafe(marks));
         marks.execute(&mut *tx).await.map_err(fail)?;
     }
@@ -244,8 +262,8 @@ async fn migrate(writer: &mut SqliteConnection, path: &Path) -> Result<(), OpenE
 async fn check_found(reader: &mut SqliteConnection, options: &Options) -> Result<(), OpenError> {
     let path = &options.path;
     let fail = |error| OpenError::of(error, path);
-    recognise(reader, path).await?;
-    let known = MIGRATIONS.len() as i64;
+    recognise(reader, path, &FORMAT).await?;
+    let known = FORMAT.migrations.len() as i64;
     let found = pragma(reader, "PRAGMA user_version").await.map_err(fail)?;
     if found == 0 {
         return Ok(());

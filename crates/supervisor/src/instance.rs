@@ -256,6 +256,7 @@ impl Instance {
                         false => Phase::Backoff { until_ms },
                     };
                     status.crash_loop = decision.crash_loop;
+                    status.ends += 1;
                     status.last_exit = Some(how);
                     status.last_lines = tail;
                 });

@@ -4,6 +4,7 @@ pub(crate) mod openapi;
 mod orders;
 mod probes;
 mod read;
+mod recovery;
 
 use crate::error::ApiError;
 use crate::guard;
@@ -51,6 +52,15 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/replicas/{name}/restart", post(orders::restart))
         .route("/api/v1/services/{name}/restart", post(orders::restart_service))
         .route("/api/v1/services/{name}/degrade", post(orders::degrade))
+        .route("/api/v1/incidents", get(recovery::list))
+        .route("/api/v1/incidents/{id}", get(recovery::show))
+        .route("/api/v1/incidents/{id}/approve", post(recovery::approve))
+        .route("/api/v1/incidents/{id}/force", post(recovery::force))
+        .route("/api/v1/replicas/{name}/why", get(recovery::why))
+        .route("/api/v1/replicas/{name}/plan", get(recovery::plan))
+        .route("/api/v1/pause", post(recovery::pause))
+        .route("/api/v1/resume", post(recovery::resume))
+        .route("/api/v1/storm/reset", post(recovery::reset_storm))
         .route("/api/v1/reload", post(orders::reload))
         .route("/api/v1/upgrade", post(orders::upgrade))
         .route("/api/v1/stop", post(orders::stop))

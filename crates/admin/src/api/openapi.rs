@@ -1,6 +1,6 @@
 //! The API's description, made from the handlers themselves.
 
-use super::{orders, probes, read};
+use super::{orders, probes, read, recovery};
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi};
@@ -18,6 +18,8 @@ use utoipa::{Modify, OpenApi as _};
         read::snapshot, read::events, read::logs, serve,
         orders::drain, orders::undrain, orders::isolate, orders::restart,
         orders::restart_service, orders::degrade, orders::reload, orders::upgrade, orders::stop,
+        recovery::list, recovery::show, recovery::why, recovery::plan, recovery::pause,
+        recovery::resume, recovery::approve, recovery::force, recovery::reset_storm,
         probes::livez, probes::readyz, probes::metrics,
     ),
     security(("token" = [])),
@@ -25,6 +27,7 @@ use utoipa::{Modify, OpenApi as _};
     tags(
         (name = "read", description = "What is so"),
         (name = "orders", description = "What is to be"),
+        (name = "incidents", description = "What is wrong, and what is done about it"),
         (name = "probes", description = "What machines ask; never needs a token"),
     )
 )]

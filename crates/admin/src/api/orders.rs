@@ -23,13 +23,13 @@ const OWNER: usize = 64;
 /// Who orders, when the caller does not say.
 const NOBODY: &str = "api";
 
-type Body = Result<Bytes, BytesRejection>;
-type Answer = Result<(StatusCode, Json<Accepted>), ApiError>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
+pub(super) type Answer = Result<(StatusCode, Json<Accepted>), ApiError>;
 
 /// What an order may be answered with, for the OpenAPI document.
 #[derive(utoipa::IntoResponses)]
 #[expect(dead_code, reason = "only its description is used")]
-enum Responses {
+pub(super) enum Responses {
     /// The order was taken
     #[response(status = 202)]
     Accepted(Accepted),
@@ -182,7 +182,14 @@ async fn run<F>(api: Api, order: impl FnOnce(Arc<dyn Control>) -> F) -> Answer
 where
     F: Future<Output = Result<(), ControlError>> + Send + 'static,
 {
-    match tokio::spawn(order(api.state.control.clone())).await {
+    run_on(order(api.state.control.clone())).await
+}
+
+/// Runs an order to its end, whether its caller stays or leaves.
+pub(super) async fn run_on(
+    order: impl Future<Output = Result<(), ControlError>> + Send + 'static,
+) -> Answer {
+    match tokio::spawn(order).await {
         Ok(Ok(())) => Ok((StatusCode::ACCEPTED, Json(Accepted { accepted: true }))),
         Ok(Err(refused)) => Err(refused.into()),
         Err(_) => Err(ApiError::unavailable(
@@ -193,7 +200,7 @@ where
 }
 
 /// A body that may be left out.
-fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ApiError> {
+pub(super) fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ApiError> {
     let body = body.map_err(|error| {
         ApiError::new(error.status(), "invalid", error.body_text(), "send a short JSON body")
     })?;
@@ -206,7 +213,7 @@ fn read<T: DeserializeOwned + Default>(body: Body) -> Result<T, ApiError> {
     })
 }
 
-fn duration(text: &str) -> Result<Duration, ApiError> {
+pub(super) fn duration(text: &str) -> Result<Duration, ApiError> {
     let remedy = "write a time like \"30m\" or \"2h\"";
     match humantime::parse_duration(text) {
         Ok(lasts) if lasts.is_zero() => Err(ApiError::invalid("`for` is no time at all", remedy)),
@@ -216,7 +223,7 @@ fn duration(text: &str) -> Result<Duration, ApiError> {
 }
 
 /// Owners are shown in logs and on terminals: nothing there may be steered by them.
-fn owner(owner: String) -> Result<String, ApiError> {
+pub(super) fn owner(owner: String) -> Result<String, ApiError> {
     let owner = if owner.trim().is_empty() { NOBODY.to_owned() } else { owner };
     if owner.chars().count() > OWNER || owner.chars().any(char::is_control) {
         return Err(ApiError::invalid(

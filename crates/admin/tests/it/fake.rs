@@ -140,6 +140,7 @@ impl Fake {
     /// The state with this source and control.
     pub(crate) fn state(self: &Arc<Self>, token: Option<&str>) -> AdminState {
         AdminState {
+            recovery: None,
             source: self.clone(),
             control: self.clone(),
             events: Arc::new(EventLog::default()),

@@ -1,9 +1,11 @@
 //! The command line. One file per command.
 
 mod admin;
+mod audit;
 mod check;
 mod degrade;
 mod demo;
+mod incident;
 mod init;
 mod key;
 mod load;
@@ -13,6 +15,7 @@ mod pages;
 mod process;
 mod replica;
 mod status;
+mod times;
 mod up;
 
 use admin::AdminArgs;
@@ -50,6 +53,17 @@ enum Command {
     Replica(Asking<replica::Args>),
     /// Have a service do less by hand, or leave that to what is measured
     Degrade(Asking<degrade::Args>),
+    /// List, show and plan what is done about replicas that do not serve; approve or force it
+    Incident(Asking<incident::Args>),
+    /// Explain a replica's state: evidence, what was done, what to do next
+    Why(Asking<incident::WhyArgs>),
+    /// Have nothing done about a replica, a service or everything for a time
+    Pause(Asking<incident::PauseArgs>),
+    /// End a pause
+    Resume(Asking<incident::ResumeArgs>),
+    /// Check that the journal of what was done is as it was written
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Show what a supervised replica writes
     Logs(Asking<logs::Args>),
     /// Read the configuration again
@@ -95,6 +109,11 @@ impl Cli {
             Command::Status(asking) => asking.run(async |a, c| status::run(a, &c).await),
             Command::Replica(asking) => asking.run(async |a, c| replica::run(a, &c).await),
             Command::Degrade(asking) => asking.run(async |a, c| degrade::run(a, &c).await),
+            Command::Incident(asking) => asking.run(async |a, c| incident::run(a, &c).await),
+            Command::Why(asking) => asking.run(async |a, c| incident::why(a, &c).await),
+            Command::Pause(asking) => asking.run(async |a, c| incident::pause(a, &c).await),
+            Command::Resume(asking) => asking.run(async |a, c| incident::resume(a, &c).await),
+            Command::Audit(command) => audit::run(command),
             Command::Logs(asking) => asking.run(async |a, c| logs::run(a, &c).await),
             Command::Reload(asking) => asking.run(async |a, c| process::reload(a, &c).await),
             Command::Upgrade(asking) => asking.run(async |a, c| process::upgrade(a, &c).await),

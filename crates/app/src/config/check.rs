@@ -5,6 +5,7 @@ use super::batch;
 use super::file::{Config, TlsConfig};
 use super::keys;
 use super::located::Problem;
+use super::recovery;
 use super::replicas;
 use super::service::{ReplicaConfig, ServiceConfig};
 use super::trace;
@@ -49,6 +50,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     }
     if config.service.is_empty() {
         problems.add("service", "no service is configured; add a [[service]] with a replica");
+    }
+    for (key, text) in recovery::problems(config) {
+        problems.add(key, text);
     }
     for (key, text) in answers::across(config).into_iter().chain(keys::problems(config)) {
         problems.add(key, text);

@@ -1,8 +1,10 @@
 //! The shape of `evenkeel.toml`.
 
 use super::keys::KeyConfig;
+use super::recovery::PlaybookConfig;
 use super::service::ServiceConfig;
 use evenkeel_batch::BatchSettings;
+use evenkeel_domain::incident::Rules;
 use evenkeel_domain::settings::TenantSettings;
 use evenkeel_gateway::settings::{Cors, Limits};
 use schemars::JsonSchema;
@@ -34,6 +36,10 @@ pub(crate) struct Config {
     pub(crate) tenant: Vec<TenantSettings>,
     /// What clients call.
     pub(crate) service: Vec<ServiceConfig>,
+    /// How much is done about replicas that do not serve.
+    pub(crate) recovery: Rules,
+    /// What is done about them, for services where the usual is not right.
+    pub(crate) playbook: Vec<PlaybookConfig>,
 }
 
 /// One listening address or several.

@@ -17,6 +17,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// How long a rolling restart waits for a replica to be ready again.
 const READY: Duration = Duration::from_secs(600);
 
+/// The order that people give: whatever runs, and with its own time to end.
+fn restart(name: &str) -> ToKeeper {
+    ToKeeper::Restart { name: name.to_owned(), incarnation: None, grace_ms: None }
+}
+
 /// Carries orders out.
 #[derive(Clone)]
 pub(super) struct GatewayControl {
@@ -119,7 +124,7 @@ impl GatewayControl {
                 "answers under way did not end in time"
             );
         }
-        let told = self.tell_keeper(ToKeeper::Restart { name: name.to_owned() }).await;
+        let told = self.tell_keeper(restart(name)).await;
         let until = Instant::now() + READY;
         let renewed = self.until(name, |live| told.is_err() || live.incarnation().0 > before);
         let renewed = timeout_at(until, renewed).await.is_ok();

@@ -1,6 +1,7 @@
 //! What the gateway's main thread does once it serves: it listens to the keeper.
 
 use super::control::GatewayControl;
+use super::recovery::Recovery;
 use super::roster::Roster;
 use super::source::GatewayState;
 use super::{Failure, Workers};
@@ -39,6 +40,8 @@ pub(super) struct Main {
     pub(super) idling: JoinSet<()>,
     /// Carries orders out.
     pub(super) control: GatewayControl,
+    /// Heals; told of each configuration.
+    pub(super) recovery: Arc<Recovery>,
     /// Set when operators are to be answered by another gateway.
     pub(super) admin_ends: watch::Sender<bool>,
 }
@@ -84,7 +87,10 @@ impl Main {
 
     async fn reload(&mut self, path: PathBuf, sources: &Sources, generation: u64) {
         let result = match sources.parse(&path) {
-            Ok(config) => self.roster.configure(&config).await.map_err(|e| e.to_string()),
+            Ok(config) => {
+                let taken = self.roster.configure(&config).await;
+                taken.inspect(|()| self.recovery.configure(&config)).map_err(|e| e.to_string())
+            }
             Err(errors) => Err(errors.to_string()),
         };
         match result {

@@ -17,6 +17,7 @@ mod export;
 mod main_thread;
 mod otlp;
 mod overrides;
+mod recovery;
 mod roster;
 mod source;
 
@@ -35,6 +36,7 @@ use evenkeel_wire::tls::{self, ServerIdentity};
 use evenkeel_wire::within;
 use main_thread::Main;
 use overrides::Overrides;
+use recovery::{Heal, Recovery};
 use roster::Roster;
 use source::GatewayState;
 use std::collections::{BTreeMap, HashMap};
@@ -145,8 +147,15 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let control =
         GatewayControl::new(state.clone(), overrides.clone(), levels, to_keeper.clone(), drain);
     let ends = admin_ends.subscribe();
-    let admin = start_admin(&config, sorted.admin, &state, overrides, control.clone(), ends)?;
+    let recovery = Recovery::new(&config, &state);
+    let orders = (overrides.clone(), control.clone(), recovery.clone());
+    let admin = start_admin(&config, sorted.admin, &state, orders, ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
+    // Not before: until then an older gateway heals.
+    if let Err(error) = recovery.start(config::journal_path(&config), overrides, to_keeper.clone())
+    {
+        recovery.board.broken(&error.to_string());
+    }
     let main = Main {
         shared,
         events,
@@ -159,11 +168,13 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
         marked: HashMap::new(),
         idling: JoinSet::new(),
         control,
+        recovery: recovery.clone(),
         admin_ends: admin_ends.clone(),
     };
     main.run(reader).await?;
     admin_ends.send_replace(true);
     let _ = timeout(ADMIN_ENDS, admin).await;
+    recovery.end(STORE_ENDS).await;
     if let Some(batches) = batches {
         batches.end(STORE_ENDS).await;
     }
@@ -261,8 +272,7 @@ fn start_admin(
     config: &Config,
     sockets: Vec<TcpListener>,
     state: &Arc<GatewayState>,
-    overrides: Arc<Overrides>,
-    control: GatewayControl,
+    (overrides, control, recovery): (Arc<Overrides>, GatewayControl, Arc<Recovery>),
     mut ends: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, Failure> {
     let token = match &config.admin.token_file {
@@ -272,6 +282,7 @@ fn start_admin(
     let admin = AdminState {
         source: Arc::new(source::GatewaySource::new(state.clone(), overrides)),
         control: Arc::new(control),
+        recovery: Some(Arc::new(Heal(recovery))),
         events: state.shared.events.clone(),
         token,
         version: env!("CARGO_PKG_VERSION"),

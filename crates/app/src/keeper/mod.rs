@@ -214,16 +214,26 @@ impl Keeper {
                 self.fleet.idle(id, &name, incarnation);
                 self.review();
             }
-            ToKeeper::Restart { name } => {
-                if let Err(error) = self.supervisor.restart(&name, None) {
-                    tracing::warn!(replica = name, %error, "cannot restart");
-                }
+            ToKeeper::Restart { name, incarnation, grace_ms } => {
+                self.restart(&name, incarnation, grace_ms.map(Duration::from_millis));
             }
             ToKeeper::Reload => self.reload(true),
             ToKeeper::Upgrade { binary } => self.upgrade(binary.as_deref()),
             ToKeeper::Stop => return Flow::Stop,
         }
         Flow::Go
+    }
+
+    /// Restarts a replica; not where another start of it runs by now than was meant.
+    fn restart(&self, name: &str, only: Option<u64>, grace: Option<Duration>) {
+        let runs = self.supervisor.statuses().into_iter().find(|status| status.name == name);
+        if only.is_some_and(|only| runs.is_some_and(|status| status.incarnation != only)) {
+            tracing::info!(replica = name, "not restarted: it has been started anew already");
+            return;
+        }
+        if let Err(error) = self.supervisor.restart(name, grace) {
+            tracing::warn!(replica = name, %error, "cannot restart");
+        }
     }
 
     fn on_tick(&mut self) {

@@ -195,7 +195,7 @@ async fn without_the_table_there_are_no_files() {
     let up = Up::start(&supervised(1, &[])).await.ready().await;
     let answer = raw(&up.clients, upload("{}\n", "")).await.expect("an answer");
     assert_ne!(answer.status, 200, "{}", answer.text());
-    assert!(!up.dir.path().join("state/store").exists());
+    assert!(!up.dir.path().join("state/store/evenkeel.db").exists());
     assert!(up.snapshot().await["batch"].is_null());
     // Turned on, it is there with the next gateway.
     up.rewrite(&format!("{BATCH}{}", supervised(1, &[])));

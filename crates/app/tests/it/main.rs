@@ -13,6 +13,7 @@ mod discovery;
 mod faults;
 mod fields;
 mod foreign;
+mod heal;
 mod hedge;
 mod keys;
 mod leaving;

@@ -1,8 +1,10 @@
 //! What the authority knows of one replica.
 
-use crate::detector::{self, Detector};
+use crate::detector::{self, Detector, Verdict};
 use crate::fusion::{self, Situation, Weight};
 use crate::operator::Override;
+use evenkeel_domain::health::{Against, Evidence};
+use evenkeel_domain::incident::Sign;
 use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Gate, Health, Outcome, Replica, Signal, SignalKind, clock, outcome};
 use std::sync::Arc;
@@ -86,6 +88,12 @@ impl Record {
     }
 
     pub(super) fn observe(&mut self, signal: &Signal) {
+        // Refusals and failed probes are what starting looks like.
+        let starting = self.replica.live.health() == Health::Starting;
+        if let Some(text) = speaks_against(&signal.kind).filter(|_| !starting) {
+            let observer = signal.observer.to_owned();
+            self.replica.live.sign(Sign { at: clock::unix_millis(), observer, text });
+        }
         match &signal.kind {
             SignalKind::ProbeOk(_) | SignalKind::Attempt(Outcome::Ok) => self.proven = true,
             // A second opinion, soon.
@@ -146,6 +154,7 @@ impl Record {
             self.until = None;
             weight = self.weigh(now);
         }
+        self.publish(&weight, now);
         let from = self.replica.live.health();
         let gate_before = self.replica.live.gate();
         let (to, definite, why) = match order {
@@ -171,6 +180,22 @@ impl Record {
     fn weigh(&self, now: Instant) -> Weight {
         let verdicts: Vec<_> = self.detectors.iter().map(|d| (d.name(), d.verdict(now))).collect();
         fusion::weigh(&verdicts)
+    }
+
+    /// Shows what stands against it, whatever follows from that here.
+    fn publish(&self, weight: &Weight, now: Instant) {
+        let against = match weight {
+            Weight::Clear => Against::Nothing,
+            Weight::One(_) => Against::One,
+            Weight::Enough(_) => Against::Enough,
+            Weight::Certain(_) => Against::Certain,
+        };
+        let mut by = Vec::new();
+        if against != Against::Nothing {
+            let speaking = self.detectors.iter().filter(|d| d.verdict(now) != Verdict::Clear);
+            by.extend(speaking.map(|d| d.evidence()));
+        }
+        self.replica.live.set_evidence(Evidence { against, by });
     }
 
     fn reset_detectors(&mut self, now: Instant) {
@@ -257,5 +282,20 @@ impl Record {
         let whole = self.settings.ejection.slow_start;
         whole.is_zero()
             || self.ramp_from.is_some_and(|from| now.saturating_duration_since(from) >= whole)
+    }
+}
+
+/// A measurement that a person wants to read of, in words.
+fn speaks_against(kind: &SignalKind) -> Option<String> {
+    match kind {
+        SignalKind::Attempt(outcome) if outcome.blames_replica() => {
+            Some(format!("an attempt ended with {}", outcome.label()))
+        }
+        SignalKind::Waiting { .. } => Some("an attempt waits longer than is normal".into()),
+        SignalKind::ProbeFailed(failure) => Some(format!("a probe failed: {}", failure.text)),
+        SignalKind::Deviated(text) => Some(format!("it deviated from its peers: {text}")),
+        SignalKind::Golden { right: false, text } => Some(format!("a wrong answer: {text}")),
+        SignalKind::Exited(how) => Some(format!("its process ended: {how}")),
+        _ => None,
     }
 }

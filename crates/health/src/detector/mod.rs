@@ -33,6 +33,10 @@ pub enum Verdict {
 pub trait Detector: Send + std::fmt::Debug {
     /// Its name in evidence.
     fn name(&self) -> &'static str;
+    /// What kind of evidence it has: its name, or a finer one where it knows more.
+    fn evidence(&self) -> &'static str {
+        self.name()
+    }
     /// Takes a signal in.
     fn observe(&mut self, signal: &Signal);
     /// What it says at `now`.
@@ -76,7 +80,12 @@ pub(crate) mod testing {
     pub(crate) const PROBE_OK: SignalKind = SignalKind::ProbeOk(Duration::from_millis(1));
 
     pub(crate) fn probe_failed(refused: bool, not_ready: bool) -> SignalKind {
-        SignalKind::ProbeFailed(ProbeFailure { refused, not_ready, text: "probe".into() })
+        SignalKind::ProbeFailed(ProbeFailure {
+            refused,
+            not_ready,
+            silent: false,
+            text: "probe".into(),
+        })
     }
 
     pub(crate) fn at(ms: u64) -> Instant {

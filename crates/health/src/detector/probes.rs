@@ -14,6 +14,8 @@ pub(super) struct Probes {
     failed: u32,
     since: Option<Instant>,
     text: Option<Arc<str>>,
+    /// Whether the last one came to nothing at all, which is what hanging looks like.
+    silent: bool,
     /// … when they span at least this long: a garbage collection is no death.
     span: Duration,
 }
@@ -21,7 +23,7 @@ pub(super) struct Probes {
 impl Probes {
     pub(super) fn new(probe: &Probe) -> Self {
         let span = probe.timeout * 2;
-        Self { failed: 0, since: None, text: None, span }
+        Self { failed: 0, since: None, text: None, silent: false, span }
     }
 }
 
@@ -30,12 +32,17 @@ impl Detector for Probes {
         "probe"
     }
 
+    fn evidence(&self) -> &'static str {
+        if self.silent { "probe_silence" } else { self.name() }
+    }
+
     fn observe(&mut self, signal: &Signal) {
         match &signal.kind {
             SignalKind::ProbeFailed(failure) => {
                 self.failed = self.failed.saturating_add(1);
                 self.since.get_or_insert(signal.at);
                 self.text = Some(failure.text.clone());
+                self.silent = failure.silent;
             }
             SignalKind::ProbeOk(_) => self.reset(signal.at),
             _ => {}

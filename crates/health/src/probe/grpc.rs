@@ -95,6 +95,7 @@ impl Grpc {
             other => Err(ProbeFailure {
                 refused: false,
                 not_ready: true,
+                silent: false,
                 text: format!("gRPC health says {other:?}, not SERVING").into(),
             }),
         }

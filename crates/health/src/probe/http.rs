@@ -90,6 +90,7 @@ pub(super) fn good(path: &str, response: &Response<Bytes>) -> Result<(), ProbeFa
     Err(ProbeFailure {
         refused: false,
         not_ready: status.as_u16() == 503,
+        silent: false,
         text: format!("{path} answered {status}").into(),
     })
 }

@@ -45,13 +45,14 @@ pub fn build(settings: &Settings, protocol: Protocol, model: &str) -> Box<dyn Pr
 }
 
 fn failure(text: String) -> ProbeFailure {
-    ProbeFailure { refused: false, not_ready: false, text: text.into() }
+    ProbeFailure { refused: false, not_ready: false, silent: false, text: text.into() }
 }
 
 async fn connect(replica: &Replica) -> Result<Connection, ProbeFailure> {
     replica.id.dial.dial().await.map_err(|error| ProbeFailure {
         refused: error.fault == NetworkFault::Refused,
         not_ready: false,
+        silent: false,
         text: error.text.into(),
     })
 }

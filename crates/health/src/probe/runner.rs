@@ -124,6 +124,7 @@ async fn ask(target: &Target, probe: &dyn Probe) -> Signal {
         Err(_) => SignalKind::ProbeFailed(ProbeFailure {
             refused: false,
             not_ready: false,
+            silent: true,
             text: format!("no answer within {limit:?}").into(),
         }),
     };

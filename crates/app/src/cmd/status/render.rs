@@ -1,5 +1,8 @@
 //! A snapshot in, text out: tables as wide as there is room for.
 
+// By path, as this file is: the admin crate's tests find it, too.
+#[path = "incidents.rs"]
+mod incidents;
 #[path = "keys.rs"]
 mod keys;
 
@@ -40,6 +43,9 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     }
     if let Some(batch) = &now.batch {
         out.push_str(&format!("\n{}\n", batches(batch)));
+    }
+    if let Some(recovery) = &now.recovery {
+        incidents::lines(&mut out, recovery, now.at_unix_ms, width);
     }
     for order in &now.overrides {
         out.push_str(&format!("\n{}", describe(order, now.at_unix_ms)));

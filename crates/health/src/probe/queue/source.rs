@@ -57,8 +57,12 @@ async fn own(target: &Target, path: &str) -> Result<Response<Bytes>, ProbeFailur
 
 /// Asks another port of the same host, in plain HTTP and without credentials.
 async fn at_port(target: &Target, port: u16) -> Result<Response<Bytes>, ProbeFailure> {
-    let failed =
-        |text: String| ProbeFailure { refused: false, not_ready: false, text: text.into() };
+    let failed = |text: String| ProbeFailure {
+        refused: false,
+        not_ready: false,
+        silent: false,
+        text: text.into(),
+    };
     let host = &target.replica.id.endpoint.host;
     let authority: Box<str> = match host.contains(':') {
         true => format!("[{host}]:{port}").into(),

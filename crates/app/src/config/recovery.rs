@@ -1,0 +1,255 @@
+//! `[recovery]` and `[[playbook]]`: from the file's shape to steps that cannot contradict
+//! themselves.
+
+use super::file::Config;
+use evenkeel_domain::Endpoint;
+use evenkeel_domain::incident::{Action, Playbook, Rules, Step, Verify, When};
+use evenkeel_recovery::Book;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The journal's file in the state directory.
+const FILE: &str = "store/journal.db";
+/// Steps of one playbook: an incident carries them all.
+const STEPS: usize = 32;
+/// A step that may take longer is a mistake: nobody would be called for a day.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// How long a hung process may take to end, unless set.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What is done about a replica of a service that does not serve.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlaybookConfig {
+    /// The service.
+    pub(crate) service: String,
+    /// Steps, in order. With none left, a person is called.
+    #[serde(default)]
+    pub(crate) step: Vec<StepConfig>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ActionName {
+    /// Take it out of traffic, if it is not out already.
+    Isolate,
+    /// Leave it alone: it may come back by itself.
+    Wait,
+    /// Stop and start its process.
+    Restart,
+    /// Move what is under way on it to its peers.
+    MoveStreams,
+    /// Have the model server load its model again, by a POST to `path`.
+    Reload,
+    /// Run `command`.
+    Script,
+    /// Tell `url`.
+    Webhook,
+    /// Ask a person `text`, and wait for `evenkeel incident approve`.
+    Ask,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StepConfig {
+    /// What.
+    pub(crate) action: ActionName,
+    /// On which condition; otherwise it is passed over.
+    #[serde(default)]
+    pub(crate) when: When,
+    /// How long the action may take, and again its verification.
+    #[serde(default, with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) timeout: Option<Duration>,
+    /// Whether the replica has to serve before the incident goes on: `serves` or `none`.
+    pub(crate) verify: Option<Verify>,
+    /// How often it is tried before the next step; once by default.
+    pub(crate) tries: Option<u32>,
+    /// For `restart`: how long the process may take to end before it is killed; 2 s by
+    /// default, as what hangs does not listen.
+    #[serde(default, with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) grace: Option<Duration>,
+    /// For `reload`: path on the replica.
+    pub(crate) path: Option<String>,
+    /// For `reload`: JSON body, `{}` by default.
+    pub(crate) body: Option<String>,
+    /// For `script`: program and arguments. It finds its key in `EVENKEEL_ACTION_KEY`.
+    pub(crate) command: Option<Vec<String>>,
+    /// For `webhook`.
+    pub(crate) url: Option<String>,
+    /// For `ask`.
+    pub(crate) text: Option<String>,
+}
+
+/// Where the journal is.
+pub(crate) fn journal_path(config: &Config) -> PathBuf {
+    super::state_dir(config).join(FILE)
+}
+
+/// What recovery is given. The configuration was checked.
+pub(crate) fn book(config: &Config) -> Book {
+    let steps = |all: &[StepConfig]| all.iter().filter_map(|s| step(s).ok()).collect();
+    let playbook =
+        |p: &PlaybookConfig| Playbook { service: p.service.clone(), steps: steps(&p.step) };
+    Book {
+        rules: config.recovery.clone(),
+        playbooks: config.playbook.iter().map(playbook).collect(),
+    }
+}
+
+type Wrong = (&'static str, String);
+
+/// A step that makes sense, or (key, what is wrong with it).
+fn step(config: &StepConfig) -> Result<Step, Wrong> {
+    let action = action(config)?;
+    only_its_own(config)?;
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+    let (timeout, verify) = match action {
+        Action::Restart { .. } | Action::Reload { .. } => (minutes(10), Verify::Serves),
+        Action::Wait => (Duration::from_secs(30), Verify::Serves),
+        Action::Script { .. } => (minutes(5), Verify::Serves),
+        _ => (Duration::from_secs(30), Verify::None),
+    };
+    let timeout = config.timeout.unwrap_or(timeout);
+    if timeout.is_zero() || timeout > LONGEST {
+        return Err(("timeout", "must be above zero and at most a day".into()));
+    }
+    let tries = config.tries.unwrap_or(1);
+    if tries == 0 || tries > 10 {
+        return Err(("tries", "must be 1 to 10".into()));
+    }
+    Ok(Step { action, when: config.when, timeout, verify: config.verify.unwrap_or(verify), tries })
+}
+
+fn action(config: &StepConfig) -> Result<Action, Wrong> {
+    let needs = |key: &'static str, what: &str| (key, format!("is needed: {what}"));
+    Ok(match config.action {
+        ActionName::Isolate => Action::Isolate,
+        ActionName::Wait => Action::Wait,
+        ActionName::Restart => Action::Restart { grace: config.grace.unwrap_or(GRACE) },
+        ActionName::MoveStreams => Action::MoveStreams,
+        ActionName::Reload => {
+            let path = config.path.clone();
+            let path = path.ok_or_else(|| needs("path", "the path that makes it load again"))?;
+            if !path.starts_with('/') {
+                return Err(("path", "a path begins with `/`".into()));
+            }
+            let body = config.body.clone().unwrap_or_else(|| "{}".into());
+            if serde_json::from_str::<serde::de::IgnoredAny>(&body).is_err() {
+                return Err(("body", "is no JSON".into()));
+            }
+            Action::Reload { path, body }
+        }
+        ActionName::Script => {
+            let command = config.command.clone().unwrap_or_default();
+            if command.first().is_none_or(String::is_empty) {
+                return Err(needs("command", "program and arguments, as a list"));
+            }
+            Action::Script { command }
+        }
+        ActionName::Webhook => {
+            let url = config.url.clone().ok_or_else(|| needs("url", "where to tell it"))?;
+            if let Err(error) = url.parse::<Endpoint>() {
+                return Err(("url", error.to_string()));
+            }
+            Action::Webhook { url }
+        }
+        ActionName::Ask => {
+            Action::Ask { text: config.text.clone().unwrap_or_else(|| "go on?".into()) }
+        }
+    })
+}
+
+/// Settings of another action are a mistake that nobody would see otherwise.
+fn only_its_own(config: &StepConfig) -> Result<(), Wrong> {
+    use ActionName as A;
+    let given = [
+        ("grace", config.grace.is_some(), A::Restart),
+        ("path", config.path.is_some(), A::Reload),
+        ("body", config.body.is_some(), A::Reload),
+        ("command", config.command.is_some(), A::Script),
+        ("url", config.url.is_some(), A::Webhook),
+        ("text", config.text.is_some(), A::Ask),
+    ];
+    match given.into_iter().find(|(_, set, of)| *set && *of != config.action) {
+        Some((key, _, of)) => {
+            let of = format!("{of:?}").to_lowercase();
+            Err((key, format!("only for the action `{of}`; remove it")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// All contradictions: (key, message).
+pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut add = |key: String, text: &str| found.push((key, text.to_owned()));
+    let rules: &Rules = &config.recovery;
+    for (name, time) in [
+        ("window", rules.window),
+        ("backoff", rules.backoff),
+        ("backoff_max", rules.backoff_max),
+        ("clean", rules.clean),
+        ("probation", rules.probation),
+        ("patience", rules.patience),
+        ("remote_patience", rules.remote_patience),
+    ] {
+        if time.is_zero() || time > LONGEST {
+            add(format!("recovery.{name}"), "must be above zero and at most a day");
+        }
+    }
+    if rules.window > Duration::from_secs(3600) || rules.clean > Duration::from_secs(3600) {
+        add(
+            "recovery".into(),
+            "`window` and `clean` are at most an hour: longer is not remembered",
+        );
+    }
+    if rules.backoff > rules.backoff_max {
+        add("recovery.backoff".into(), "longer than `backoff_max`");
+    }
+    if rules.at_once_percent > 100 || rules.storm_percent > 100 {
+        add("recovery".into(), "a percentage is at most 100");
+    }
+    if rules.restarts == 0 {
+        add("recovery.restarts".into(), "at least 1; `act = false` keeps it from acting");
+    }
+    if rules.keep_rows < 100 {
+        add("recovery.keep_rows".into(), "at least 100: one incident has some 15");
+    }
+    for (at, playbook) in config.playbook.iter().enumerate() {
+        found.extend(playbook_problems(config, at, playbook));
+    }
+    found
+}
+
+fn playbook_problems(
+    config: &Config,
+    at: usize,
+    playbook: &PlaybookConfig,
+) -> Vec<(String, String)> {
+    let key = format!("playbook[{at}]");
+    let mut found = Vec::new();
+    if !config.service.iter().any(|service| service.name == playbook.service) {
+        let text = format!("there is no service `{}`", playbook.service);
+        found.push((format!("{key}.service"), text));
+    }
+    if config.playbook.iter().take(at).any(|other| other.service == playbook.service) {
+        let text = format!("`{}` has a playbook already", playbook.service);
+        found.push((format!("{key}.service"), text));
+    }
+    if playbook.step.is_empty() || playbook.step.len() > STEPS {
+        let text = format!("a playbook has 1 to {STEPS} steps; add a [[playbook.step]]");
+        found.push((key.clone(), text));
+    }
+    for (n, config) in playbook.step.iter().enumerate() {
+        if let Err((name, text)) = step(config) {
+            found.push((format!("{key}.step[{n}].{name}"), text));
+        }
+    }
+    found
+}

@@ -1,0 +1,116 @@
+//! What recovery can do here: orders to the health authority and the keeper, requests.
+
+use super::super::overrides::Overrides;
+use super::super::source::GatewayState;
+use crate::link::ToKeeper;
+use bytes::Bytes;
+use evenkeel_domain::incident::{Hands, Millis, Reach};
+use evenkeel_domain::{Replica, clock};
+use evenkeel_health::operator::{Order, Override};
+use evenkeel_wire::client;
+use http::{Request, header};
+use http_body_util::Full;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How recovery's orders are told from those of people.
+pub(super) const OWNER: &str = "recovery ";
+/// Bytes of an answer that are read.
+const ANSWER: usize = 1 << 20;
+
+/// The hands of this gateway.
+pub(super) struct GatewayHands {
+    state: Arc<GatewayState>,
+    overrides: Arc<Overrides>,
+    to_keeper: mpsc::Sender<ToKeeper>,
+}
+
+impl GatewayHands {
+    pub(super) fn new(
+        state: Arc<GatewayState>,
+        overrides: Arc<Overrides>,
+        to_keeper: mpsc::Sender<ToKeeper>,
+    ) -> Self {
+        Self { state, overrides, to_keeper }
+    }
+
+    /// The order of a person about a replica, or ours.
+    fn order(&self, target: &str) -> Option<Override> {
+        self.overrides.all().into_iter().find(|order| order.replica == target)
+    }
+
+    async fn post(
+        &self,
+        replica: &Replica,
+        path: &str,
+        body: &str,
+        key: &str,
+    ) -> Result<u16, String> {
+        let id = &replica.id;
+        let mut request = Request::post(format!("{}{path}", id.endpoint.prefix))
+            .header(header::HOST, &*id.endpoint.authority)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", key);
+        for (name, value) in &id.headers {
+            request = request.header(name, value.expose());
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body.to_owned())))
+            .map_err(|error| error.to_string())?;
+        let connection = id.dial.dial().await.map_err(|error| error.text)?;
+        let answer = client::fetch(connection, id.h2, request, ANSWER).await;
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
+    }
+}
+
+impl Hands for GatewayHands {
+    fn isolate<'a>(&'a self, target: &'a str, key: &'a str, until: Millis) -> Reach<'a, ()> {
+        Box::pin(async move {
+            // A person's order stands; either keeps new requests away.
+            if self.order(target).is_some_and(|order| !order.owner.starts_with(OWNER)) {
+                return Ok(());
+            }
+            let order = Override {
+                replica: target.to_owned(),
+                order: Order::Isolate,
+                owner: format!("{OWNER}{key}"),
+                until_unix_ms: Some(until.max(clock::unix_millis())),
+            };
+            self.overrides.set(order).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn release<'a>(&'a self, target: &'a str) -> Reach<'a, ()> {
+        Box::pin(async move {
+            if !self.order(target).is_some_and(|order| order.owner.starts_with(OWNER)) {
+                return Ok(());
+            }
+            self.overrides.clear(target).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn restart<'a>(&'a self, target: &'a str, incarnation: u64, grace: Duration) -> Reach<'a, ()> {
+        Box::pin(async move {
+            let order = ToKeeper::Restart {
+                name: target.to_owned(),
+                incarnation: Some(incarnation),
+                grace_ms: Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
+            };
+            self.to_keeper.send(order).await.map_err(|_| "the keeper is gone".to_owned())
+        })
+    }
+
+    fn request<'a>(
+        &'a self,
+        target: &'a str,
+        path: &'a str,
+        body: &'a str,
+        key: &'a str,
+    ) -> Reach<'a, u16> {
+        Box::pin(async move {
+            let replica = self.state.member(target).ok_or("it is no replica any more")?;
+            self.post(&replica, path, body, key).await
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! What recovery sees: the health authority's state and the keeper's processes.
+
+use super::super::overrides::Overrides;
+use super::super::source::GatewayState;
+use super::hands::OWNER;
+use evenkeel_domain::Replica;
+use evenkeel_domain::incident::{Seen, World};
+use evenkeel_domain::orchestrator::InstanceStatus;
+use evenkeel_health::operator::Override;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The world of this gateway.
+pub(super) struct GatewayWorld {
+    state: Arc<GatewayState>,
+    overrides: Arc<Overrides>,
+}
+
+impl GatewayWorld {
+    pub(super) fn new(state: Arc<GatewayState>, overrides: Arc<Overrides>) -> Self {
+        Self { state, overrides }
+    }
+}
+
+impl World for GatewayWorld {
+    fn look(&self) -> Vec<Seen> {
+        let instances = self.state.instances();
+        let instances: HashMap<&str, &InstanceStatus> =
+            instances.iter().map(|status| (status.name.as_str(), status)).collect();
+        let orders = self.overrides.all();
+        let ordered = |seen: &Seen| {
+            let theirs = |o: &&Override| o.replica == seen.target && !o.owner.starts_with(OWNER);
+            orders.iter().find(theirs).map(|order| order.owner.clone())
+        };
+        let mut all = Vec::new();
+        for (_, pool) in self.state.services() {
+            let members = pool.members();
+            all.extend(members.iter().filter_map(|r| seen(r, instances.get(&*r.id.name).copied())));
+        }
+        all.iter_mut().for_each(|seen| seen.ordered = ordered(seen));
+        all
+    }
+}
+
+/// A replica as it looks; `None` while the keeper has not told of its process yet.
+pub(super) fn seen(replica: &Replica, status: Option<&InstanceStatus>) -> Option<Seen> {
+    let live = &replica.live;
+    // Read before the state: the authority sets it first, so the state is never one of an
+    // earlier start.
+    let incarnation = live.incarnation().0;
+    if replica.id.supervised && (status.is_none() || incarnation == 0) {
+        return None;
+    }
+    let status = status.filter(|_| replica.id.supervised);
+    Some(Seen {
+        target: replica.id.name.to_string(),
+        service: replica.id.service.to_string(),
+        incarnation,
+        health: live.health(),
+        gate: live.gate(),
+        evidence: (*live.evidence()).clone(),
+        why: live.why().to_string(),
+        signs: live.signs(),
+        ordered: None,
+        in_flight: live.in_flight(),
+        process: status.map(|status| status.phase.clone()),
+        ends: status.map_or(0, |status| status.ends),
+        last_exit: status.and_then(|status| status.last_exit.clone()),
+    })
+}

@@ -1,0 +1,76 @@
+//! Which steps there are, and whether the next one's condition holds. Pure.
+
+use super::Book;
+use evenkeel_domain::incident::{Action, Cause, Incident, Rules, Seen, Step, Verify, When};
+use std::time::Duration;
+
+/// How long a process that is not stopped by asking may take before it is killed: what hangs
+/// does not listen.
+pub const GRACE: Duration = Duration::from_secs(2);
+/// How long a start may take: models load for minutes. As long as the supervisor's own.
+const LOADS: Duration = Duration::from_secs(600);
+
+/// The steps where the configuration names none.
+///
+/// What ended is left to the supervisor. What hangs or lies is restarted at once; what else
+/// fails may first come back by itself.
+#[must_use]
+pub fn default_steps(supervised: bool, rules: &Rules) -> Vec<Step> {
+    let step =
+        |action, when, timeout| Step { action, when, timeout, verify: Verify::Serves, tries: 1 };
+    if !supervised {
+        return vec![step(Action::Wait, When::Always, rules.remote_patience)];
+    }
+    let restart = Action::Restart { grace: GRACE };
+    vec![
+        step(Action::Wait, When::Exited, LOADS),
+        step(Action::Wait, When::Failing, rules.patience),
+        step(Action::Wait, When::Refusing, rules.patience),
+        Step { tries: rules.restarts.max(1), ..step(restart, When::Running, LOADS) },
+    ]
+}
+
+/// The steps for a target.
+#[must_use]
+pub fn steps(seen: &Seen, book: &Book) -> Vec<Step> {
+    let own = book.playbooks.iter().find(|playbook| playbook.service == seen.service);
+    own.map_or_else(
+        || default_steps(seen.process.is_some(), &book.rules),
+        |playbook| playbook.steps.clone(),
+    )
+}
+
+/// Whether a step's condition holds.
+#[must_use]
+pub fn applies(when: When, incident: &Incident, seen: &Seen) -> bool {
+    match when {
+        When::Always => true,
+        When::Supervised => seen.process.is_some(),
+        When::Remote => seen.process.is_none(),
+        When::Running => seen.runs(),
+        When::Exited => incident.cause == Cause::Exited,
+        When::Refusing => incident.cause == Cause::Refusing,
+        When::Hung => incident.cause == Cause::Hung,
+        When::Lying => incident.cause == Cause::Lying,
+        When::Failing => incident.cause == Cause::Failing,
+    }
+}
+
+/// A step for people.
+#[must_use]
+pub fn describe(step: &Step) -> String {
+    match &step.action {
+        Action::Isolate => "take it out of traffic".into(),
+        Action::Wait => format!("wait up to {} for it to come back", time(step.timeout)),
+        Action::Restart { .. } => "restart it".into(),
+        Action::MoveStreams => "move what is under way to its peers".into(),
+        Action::Reload { path, .. } => format!("have it load its model again (POST {path})"),
+        Action::Script { command } => format!("run `{}`", command.join(" ")),
+        Action::Webhook { url } => format!("tell {url}"),
+        Action::Ask { text } => format!("ask a person: {text}"),
+    }
+}
+
+fn time(time: Duration) -> String {
+    super::limits::humantime(time)
+}

@@ -1,0 +1,110 @@
+//! What people read: what to do next, and what would be done.
+
+use super::limits::{self, Limit};
+use super::{Book, Decision, State, decide, playbook};
+use evenkeel_domain::incident::{Action, Cause, Incident, Millis, Phase, Seen, Step, Times};
+
+/// What a person can do about an incident; empty for nothing.
+#[must_use]
+pub(super) fn next(incident: &Incident) -> String {
+    let (id, target) = (&incident.id, &incident.target);
+    match incident.phase {
+        Phase::Escalated => match incident.step() {
+            Some(Step { action: Action::Ask { .. }, .. }) => {
+                format!("approve it with `evenkeel incident approve {id}`")
+            }
+            _ => format!(
+                "{}; then `evenkeel incident approve {id}` begins anew",
+                advice(incident.cause, target)
+            ),
+        },
+        Phase::Storm => {
+            "find out what they have in common, then `evenkeel incident reset-storm`".into()
+        }
+        Phase::Paused => format!("`evenkeel resume {target}` (or what was paused) goes on"),
+        _ => String::new(),
+    }
+}
+
+fn advice(cause: Cause, target: &str) -> String {
+    match cause {
+        Cause::Exited => format!("read why it ends: `evenkeel logs {target}`"),
+        Cause::Refusing => format!("see whether {target} runs and listens where it should"),
+        Cause::Hung => format!("see what {target} does on its host (GPU, driver, disk)"),
+        Cause::Lying => format!("compare model and settings of {target} with its peers"),
+        Cause::Failing => format!("read the errors of {target} on its host"),
+    }
+}
+
+/// What would be done about a target now: the dry run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// Its open incident, if any.
+    pub incident: Option<String>,
+    /// What comes next, and why.
+    pub next: String,
+    /// The steps that are left: what is done, and whether it would be or why not.
+    pub steps: Vec<(String, String)>,
+}
+
+/// The dry run for a target. Changes nothing.
+#[must_use]
+pub fn preview(state: &State, seen: &Seen, world: &[Seen], book: &Book, now: Millis) -> Preview {
+    let known = state.of(&seen.target);
+    let incident = known.cloned().unwrap_or_else(|| hypothetical(seen, book, now));
+    let next = match known.map(|one| decide(state, one, world, book, now)) {
+        None => {
+            "nothing: it has no incident; were it isolated now, these steps would follow".into()
+        }
+        Some(Decision::Running) => "a step is being done".into(),
+        Some(Decision::Hold(why)) => format!("nothing now: {why}"),
+        Some(Decision::Change(change)) => {
+            format!("{}: {}", change.record.entry.kind, change.record.entry.text)
+        }
+    };
+    let fleet = state.fleet(&seen.target, &seen.service, world);
+    let limit = limits::check(&seen.target, &state.standing, fleet, &book.rules, now);
+    let steps = incident.steps.iter().skip(incident.at).map(|step| {
+        let verdict = match &limit {
+            _ if !playbook::applies(step.when, &incident, seen) => {
+                format!("passed over: it is not {}", step.when.label())
+            }
+            Some(Limit::Wait(why)) if step.action.changes() => format!("would wait: {why}"),
+            Some(Limit::Escalate(why)) if step.action.changes() => {
+                format!("would call a person: {why}")
+            }
+            Some(Limit::Storm(why)) if step.action.changes() => {
+                format!("would stop everything: {why}")
+            }
+            _ if !book.rules.act => "not done: recovery.act is false".into(),
+            _ => format!("up to {} times within {}", step.tries, limits::humantime(step.timeout)),
+        };
+        (playbook::describe(step), verdict)
+    });
+    Preview { incident: known.map(|one| one.id.clone()), next, steps: steps.collect() }
+}
+
+/// The incident that a replica would have if what stands against it now isolated it.
+fn hypothetical(seen: &Seen, book: &Book, now: Millis) -> Incident {
+    let none = seen.evidence.by.is_empty();
+    Incident {
+        id: String::new(),
+        target: seen.target.clone(),
+        service: seen.service.clone(),
+        phase: Phase::Isolated,
+        back: None,
+        since: now,
+        cause: if none { Cause::Hung } else { Cause::of(&seen.evidence.by) },
+        why: seen.why.clone(),
+        signs: seen.signs.clone(),
+        times: Times { onset: now, ..Times::default() },
+        steps: playbook::steps(seen, book),
+        at: 0,
+        tries: 0,
+        done: 0,
+        doing: None,
+        ends: seen.ends,
+        note: String::new(),
+        next: String::new(),
+    }
+}
