@@ -58,7 +58,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("evenkeel.toml");
         assert_eq!(configured(&file), (USUAL.into(), None));
-        let service = "[[service]]\nname = \"a\"\n[[service.replica]]\nurl = \"http://h:1\"\n";
+        let service = "[[service]]\nname = \"a\"\nmodels = [\"*\"]\n[[service.replica]]\nurl = \"http://h:1\"\n";
         let with = |admin: &str| {
             std::fs::write(&file, format!("[admin]\n{admin}\n{service}")).unwrap();
             configured(&file).0
