@@ -17,7 +17,7 @@ use std::time::Duration;
 /// The binary under test.
 pub(crate) const EVENKEEL: &str = env!("CARGO_BIN_EXE_evenkeel");
 /// How long anything may take that takes milliseconds on a machine with nothing else to do.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
