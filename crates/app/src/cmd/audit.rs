@@ -46,6 +46,13 @@ pub(crate) fn run(command: AuditCommand) -> ExitCode {
             Err(errors) => return unreadable(&errors),
         },
     };
+    if !path.exists() {
+        let path = path.display();
+        return unreadable(&format!(
+            "there is no journal at {path}: nothing was healed with this configuration yet; name \
+             another one with --config, or the file itself with --journal"
+        ));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -53,7 +53,10 @@ impl Detector for Probes {
         let (Some(since), Some(text)) = (self.since, &self.text) else {
             return Verdict::Clear;
         };
-        let text = format!("{} probes in a row failed: {text}", self.failed);
+        let text = match self.failed {
+            1 => format!("a probe failed: {text}"),
+            many => format!("{many} probes in a row failed: {text}"),
+        };
         let long = now.saturating_duration_since(since) >= self.span;
         if self.failed >= STRONG && long { Verdict::Strong(text) } else { Verdict::Suspicion(text) }
     }
