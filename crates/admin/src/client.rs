@@ -2,7 +2,7 @@
 
 use crate::view::{
     DegradeBody, ErrorBody, HealBody, IncidentDetail, IncidentView, OrderBody, PauseBody, PlanView,
-    Snapshot, UpgradeBody, WhyView,
+    ScaleBody, Snapshot, UpgradeBody, WhyView,
 };
 use bytes::Bytes;
 use evenkeel_domain::event::Event;
@@ -189,6 +189,22 @@ impl AdminClient {
         let lasts = lasts.map(|time| humantime::format_duration(time).to_string());
         let body = DegradeBody { level, owner: owner.to_owned(), lasts };
         self.post(&format!("/api/v1/services/{}/degrade", segment(service)), &body).await
+    }
+
+    /// Has so many copies of a scaled service run, or leaves that to what is measured.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn scale(
+        &self,
+        service: &str,
+        copies: Option<u32>,
+        owner: &str,
+        lasts: Option<Duration>,
+    ) -> Result<(), ClientError> {
+        let lasts = lasts.map(|time| humantime::format_duration(time).to_string());
+        let body = ScaleBody { copies, owner: owner.to_owned(), lasts };
+        self.post(&format!("/api/v1/services/{}/scale", segment(service)), &body).await
     }
 
     /// The newest incidents, those that are over included.

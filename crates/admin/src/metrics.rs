@@ -7,10 +7,11 @@ use crate::answers;
 mod keys;
 mod load;
 mod recovery;
+mod scale;
 
 use crate::ports::{AdminState, Healing, Source};
 use crate::process;
-use crate::view::{BatchView, GatewayView, KeyView, TenantView};
+use crate::view::{BatchView, GatewayView, KeyView, ScaleView, TenantView};
 use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::orchestrator::InstanceStatus;
@@ -21,6 +22,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -79,6 +81,7 @@ struct Reading {
     keys: Vec<KeyView>,
     tenants: Vec<TenantView>,
     recovery: Option<Arc<dyn Healing>>,
+    scales: BTreeMap<String, ScaleView>,
 }
 
 impl Reading {
@@ -93,6 +96,7 @@ impl Reading {
             keys: source.keys(),
             tenants: source.tenants(),
             recovery: state.recovery.clone(),
+            scales: source.scales(),
         }
     }
 }
@@ -113,6 +117,7 @@ impl Collector for Reading {
         self.room(&mut to)?;
         self.queue(&mut to)?;
         self.instances(&mut to)?;
+        self.scales(&mut to)?;
         self.keys(&mut to)?;
         self.tenants(&mut to)?;
         self.whole(&mut to)?;

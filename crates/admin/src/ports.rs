@@ -2,7 +2,7 @@
 
 use crate::view::{
     BatchView, GatewayView, IncidentDetail, IncidentView, KeyView, OverrideView, PlanView,
-    RecoveryView, TenantView, WhyView,
+    RecoveryView, ScaleView, TenantView, WhyView,
 };
 use evenkeel_domain::Pool;
 use evenkeel_domain::event::EventLog;
@@ -10,6 +10,7 @@ use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::replica::Secret;
 use evenkeel_domain::settings::ServiceSettings;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
@@ -59,6 +60,11 @@ pub trait Source: Send + Sync {
     /// What files and batches do; `None` where they are off.
     fn batch(&self) -> Option<BatchView> {
         None
+    }
+
+    /// How services are scaled, by service; those that are not are absent.
+    fn scales(&self) -> BTreeMap<String, ScaleView> {
+        BTreeMap::new()
     }
 
     /// The keys that clients show, in the order of the configuration.
@@ -184,6 +190,16 @@ pub trait Control: Send + Sync {
         &'a self,
         service: &'a str,
         level: Option<u8>,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a>;
+
+    /// Has so many copies of a scaled service run, or leaves that to what is measured
+    /// (`None`). Ends by itself after `lasts`.
+    fn scale<'a>(
+        &'a self,
+        service: &'a str,
+        copies: Option<u32>,
         owner: &'a str,
         lasts: Option<Duration>,
     ) -> ControlFuture<'a>;

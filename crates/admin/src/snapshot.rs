@@ -44,11 +44,13 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
     let cursor = *state.events.watch().borrow();
     let mut instances: HashMap<String, InstanceStatus> =
         state.source.instances().into_iter().map(|i| (i.name.clone(), i)).collect();
+    let mut scales = state.source.scales();
     let services = state
         .source
         .services()
         .iter()
         .map(|(settings, pool)| service(settings, pool, &mut instances, window, at))
+        .map(|view| ServiceView { scale: scales.remove(&view.name), ..view })
         .collect();
     let gateway = state.source.gateway();
     Snapshot {
@@ -125,6 +127,7 @@ fn service(
         events_per_second: recent.events as f64 / at.span,
         first_byte: latency(&recent.first_byte),
         total: latency(&recent.total),
+        scale: None,
         replicas: replicas(pool, instances, window, at),
     }
 }

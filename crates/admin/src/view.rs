@@ -8,11 +8,14 @@ mod keys;
 
 pub use keys::{KeyView, LimitsView, TenantView, UsageView};
 mod recovery;
+mod scale;
 
 pub use recovery::{
     HealBody, IncidentDetail, IncidentView, PauseBody, PauseView, PlanStepView, PlanView,
     RecoveryView, RowView, SignView, StormView, WhyView,
 };
+
+pub use scale::{ScaleBody, ScaleView};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -193,6 +196,9 @@ pub struct ServiceView {
     pub first_byte: Latency,
     /// Time to the answer's end, as clients see it.
     pub total: Latency,
+    /// How many copies run, and why; absent where that does not follow what is measured.
+    #[serde(default)]
+    pub scale: Option<ScaleView>,
     /// Its replicas, by name.
     pub replicas: Vec<ReplicaView>,
 }

@@ -12,6 +12,7 @@ use rustix::net::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::TcpListener;
@@ -76,6 +77,8 @@ pub(crate) enum ToGateway {
         /// Names, each with the start that is meant.
         leaving: Vec<(String, u64)>,
     },
+    /// How many copies of scaled services are meant to run, by service.
+    Sizes(BTreeMap<String, u32>),
     /// Stop accepting, finish what runs, exit.
     Drain {
         /// Whether another gateway has taken over: it answers operators, too, on the same
@@ -116,6 +119,13 @@ pub(crate) enum ToKeeper {
         /// settings.
         #[serde(default)]
         grace_ms: Option<u64>,
+    },
+    /// Run so many copies of a scaled service.
+    Scale {
+        /// The service.
+        service: String,
+        /// How many.
+        copies: u32,
     },
     /// Read the configuration again.
     Reload,

@@ -68,6 +68,17 @@ pub enum EventKind {
         /// What made it so.
         why: String,
     },
+    /// More or fewer copies of a service shall run.
+    Scaled {
+        /// The service.
+        service: String,
+        /// Copies before.
+        from: u32,
+        /// Copies now.
+        to: u32,
+        /// What made it so.
+        why: String,
+    },
     /// An incident has moved.
     Incident {
         /// Its number.

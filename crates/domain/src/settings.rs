@@ -4,9 +4,11 @@
 
 mod admission;
 mod quota;
+mod scale;
 
 pub use admission::{Concurrency, Queue};
 pub use quota::{KeyHash, KeySettings, Quota, TenantSettings};
+pub use scale::Scale;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@
 pub mod action;
 pub mod plan;
 pub mod runner;
+pub mod scale;
 
 pub use plan::{Book, Order, Preview, Refusal};
 pub use runner::{Board, Handle, OrderError, Parts, Told, View, spawn};

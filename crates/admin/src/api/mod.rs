@@ -52,6 +52,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/replicas/{name}/restart", post(orders::restart))
         .route("/api/v1/services/{name}/restart", post(orders::restart_service))
         .route("/api/v1/services/{name}/degrade", post(orders::degrade))
+        .route("/api/v1/services/{name}/scale", post(orders::scale))
         .route("/api/v1/incidents", get(recovery::list))
         .route("/api/v1/incidents/{id}", get(recovery::show))
         .route("/api/v1/incidents/{id}/approve", post(recovery::approve))

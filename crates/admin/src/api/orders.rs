@@ -5,7 +5,7 @@ use super::Api;
 use crate::binary;
 use crate::error::ApiError;
 use crate::ports::{Control, ControlError};
-use crate::view::{Accepted, DegradeBody, ErrorBody, OrderBody, UpgradeBody};
+use crate::view::{Accepted, DegradeBody, ErrorBody, OrderBody, ScaleBody, UpgradeBody};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -120,6 +120,18 @@ pub(crate) async fn degrade(
     let (level, owner) = (body.level, owner(body.owner)?);
     tracing::info!(service = name, ?level, owner, ?lasts, "ordered: degrade");
     run(api, move |control| async move { control.degrade(&name, level, &owner, lasts).await }).await
+}
+
+/// Has so many copies of a scaled service run, or leaves that to what is measured.
+#[utoipa::path(post, path = "/api/v1/services/{name}/scale", tag = "orders",
+    params(("name" = String, Path, description = "The service")),
+    request_body(content = Option<ScaleBody>), responses(Responses))]
+pub(crate) async fn scale(State(api): State<Api>, Path(name): Path<String>, body: Body) -> Answer {
+    let body: ScaleBody = read(body)?;
+    let lasts = body.lasts.as_deref().map(duration).transpose()?;
+    let (copies, owner) = (body.copies, owner(body.owner)?);
+    tracing::info!(service = name, ?copies, owner, ?lasts, "ordered: scale");
+    run(api, move |control| async move { control.scale(&name, copies, &owner, lasts).await }).await
 }
 
 /// Reads the configuration again. A bad one changes nothing.

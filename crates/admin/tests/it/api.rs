@@ -80,6 +80,7 @@ async fn orders_reach_control() {
     client.restart_service("chat").await.unwrap();
     client.degrade("chat", Some(3), "me", half).await.unwrap();
     client.degrade("chat", None, "me", None).await.unwrap();
+    client.scale("chat", Some(3), "me", half).await.unwrap();
     client.reload().await.unwrap();
     client.upgrade(None).await.unwrap();
     client.stop().await.unwrap();
@@ -91,6 +92,7 @@ async fn orders_reach_control() {
         "restart service chat",
         "degrade chat Some(3) by me for Some(1800s)",
         "degrade chat None by me for None",
+        "scale chat Some(3) by me for Some(1800s)",
         "reload",
         "upgrade None",
         "stop",

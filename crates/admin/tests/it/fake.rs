@@ -280,6 +280,16 @@ impl Control for Fake {
         self.note(format!("degrade {service} {level:?} by {owner} for {lasts:?}"))
     }
 
+    fn scale<'a>(
+        &'a self,
+        service: &'a str,
+        copies: Option<u32>,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a> {
+        self.note(format!("scale {service} {copies:?} by {owner} for {lasts:?}"))
+    }
+
     fn reload(&self) -> ControlFuture<'_> {
         self.note("reload".into())
     }

@@ -31,7 +31,8 @@ pub(super) fn run(args: &Args) -> ExitCode {
             println!("{}: good", args.config.display());
             warn_of_keys(&args.config, &config);
             for service in &config.service {
-                let places: u32 = service.replica.iter().map(replicas::numbers).sum();
+                let places: u32 =
+                    service.replica.iter().map(|r| replicas::numbers(service, r)).sum();
                 let looked_up =
                     service.replica.iter().filter(|r| r.dns.is_some() || r.file.is_some()).count();
                 let more = match looked_up {

@@ -14,6 +14,7 @@ mod model;
 mod pages;
 mod process;
 mod replica;
+mod scale;
 mod status;
 mod times;
 mod up;
@@ -53,6 +54,8 @@ enum Command {
     Replica(Asking<replica::Args>),
     /// Have a service do less by hand, or leave that to what is measured
     Degrade(Asking<degrade::Args>),
+    /// Have so many copies of a service run by hand, or leave that to what is measured
+    Scale(Asking<scale::Args>),
     /// List, show and plan what is done about replicas that do not serve; approve or force it
     Incident(Asking<incident::Args>),
     /// Explain a replica's state: evidence, what was done, what to do next
@@ -109,6 +112,7 @@ impl Cli {
             Command::Status(asking) => asking.run(async |a, c| status::run(a, &c).await),
             Command::Replica(asking) => asking.run(async |a, c| replica::run(a, &c).await),
             Command::Degrade(asking) => asking.run(async |a, c| degrade::run(a, &c).await),
+            Command::Scale(asking) => asking.run(async |a, c| scale::run(a, &c).await),
             Command::Incident(asking) => asking.run(async |a, c| incident::run(a, &c).await),
             Command::Why(asking) => asking.run(async |a, c| incident::why(a, &c).await),
             Command::Pause(asking) => asking.run(async |a, c| incident::pause(a, &c).await),

@@ -7,6 +7,7 @@ use super::keys;
 use super::located::Problem;
 use super::recovery;
 use super::replicas;
+use super::scale;
 use super::service::{ReplicaConfig, ServiceConfig};
 use super::trace;
 use evenkeel_admin::check_exposure;
@@ -148,6 +149,9 @@ fn check_service(key: &str, service: &ServiceConfig, problems: &mut Problems) {
     for (suffix, text) in keys::limits(&service.limits) {
         problems.add(format!("{key}.{suffix}"), text);
     }
+    for (suffix, text) in scale::problems(service) {
+        problems.add(format!("{key}.{suffix}"), text);
+    }
     for (suffix, text) in answers::problems(service) {
         problems.add(format!("{key}.{suffix}"), text);
     }
@@ -261,7 +265,7 @@ fn check_replica(
     if replica.client_cert.is_some() != replica.client_key.is_some() {
         problems.add(key, "`client_cert` and `client_key` go together");
     }
-    for problem in replicas::problems(&service.name, replica) {
+    for problem in replicas::problems(&service.name, replica, service.scale.is_some()) {
         problems.add(format!("{key}{}", problem.0), problem.1);
     }
 }

@@ -20,11 +20,12 @@ const STARTUP: Duration = Duration::from_secs(600);
 /// Time for a server to end, unless set.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
-/// How many numbers of a service an entry takes: its copies, or one.
-pub(crate) fn numbers(replica: &ReplicaConfig) -> u32 {
-    match replica.command {
-        Some(_) => replica.copies.unwrap_or(1),
-        None => u32::from(replica.url.is_some()),
+/// How many numbers of a service an entry takes: the copies there may be, or one.
+pub(crate) fn numbers(service: &ServiceConfig, replica: &ReplicaConfig) -> u32 {
+    match (&replica.command, &service.scale) {
+        (Some(_), Some(scale)) => scale.max,
+        (Some(_), None) => replica.copies.unwrap_or(1),
+        (None, _) => u32::from(replica.url.is_some()),
     }
 }
 
@@ -33,16 +34,16 @@ pub(crate) fn numbered(service: &ServiceConfig) -> impl Iterator<Item = (u32, &R
     let mut next = 0;
     service.replica.iter().map(move |replica| {
         let first = next;
-        next += numbers(replica);
+        next += numbers(service, replica);
         (first, replica)
     })
 }
 
-/// What the keeper runs for a service.
+/// What the keeper runs for a service, where it is scaled at its largest.
 pub(crate) fn instances(service: &ServiceConfig) -> Vec<InstanceSpec> {
     numbered(service)
         .flat_map(|(first, replica)| {
-            (0..numbers(replica)).filter_map(move |copy| {
+            (0..numbers(service, replica)).filter_map(move |copy| {
                 let command = replica.command.clone()?;
                 Some(instance(service, replica, command, first + copy, copy))
             })
@@ -73,7 +74,11 @@ fn instance(
 }
 
 /// What is wrong with a replica's files and command: (key suffix, message).
-pub(super) fn problems(service: &str, replica: &ReplicaConfig) -> Vec<(String, String)> {
+pub(super) fn problems(
+    service: &str,
+    replica: &ReplicaConfig,
+    scaled: bool,
+) -> Vec<(String, String)> {
     let mut found = Vec::new();
     if let Some(command) = &replica.command {
         let spec = InstanceSpec {
@@ -89,7 +94,7 @@ pub(super) fn problems(service: &str, replica: &ReplicaConfig) -> Vec<(String, S
         } else if let Err(text) = program(replica, command) {
             found.push((".command".into(), text));
         }
-        if replica.port.is_some() && replica.copies.unwrap_or(1) > 1 {
+        if replica.port.is_some() && (replica.copies.unwrap_or(1) > 1 || scaled) {
             found.push((
                 ".port".into(),
                 "several copies cannot share one port; use `{port}`".into(),

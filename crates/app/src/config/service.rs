@@ -4,7 +4,7 @@ use super::answers;
 use evenkeel_domain::answers::{Answers, Cache, Degrade, Golden, Quorum};
 use evenkeel_domain::settings::{
     BalanceOptions, Concurrency, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Queue, Quota,
-    Resume, Retry, ServiceSettings, Tier,
+    Resume, Retry, Scale, ServiceSettings, Tier,
 };
 use evenkeel_gateway::RouteRule;
 use schemars::JsonSchema;
@@ -78,6 +78,8 @@ pub(crate) struct ServiceConfig {
     /// Questions whose answers are known, asked of each replica.
     #[serde(default)]
     pub(crate) golden: Vec<Golden>,
+    /// How many copies of its command run, by what is measured.
+    pub(crate) scale: Option<Scale>,
     /// How much may be asked of it, by all together.
     #[serde(default)]
     pub(crate) limits: Quota,

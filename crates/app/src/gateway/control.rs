@@ -1,6 +1,6 @@
 //! What operators order through the admin API.
 
-use super::degrade::{self, Orders};
+use super::orders::{self, Orders};
 use super::overrides::{Overrides, RESTART};
 use super::source::GatewayState;
 use crate::link::ToKeeper;
@@ -22,12 +22,26 @@ fn restart(name: &str) -> ToKeeper {
     ToKeeper::Restart { name: name.to_owned(), incarnation: None, grace_ms: None }
 }
 
+/// A number ordered for a service; `None`: nothing any more.
+fn by_hand(
+    service: &str,
+    value: Option<u32>,
+    owner: &str,
+    lasts: Option<Duration>,
+) -> Option<orders::Order> {
+    let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let until_unix_ms = lasts.map(|d| clock::unix_millis().saturating_add(ms(d)));
+    let (service, owner) = (service.to_owned(), owner.to_owned());
+    value.map(|value| orders::Order { service, value, owner, until_unix_ms })
+}
+
 /// Carries orders out.
 #[derive(Clone)]
 pub(super) struct GatewayControl {
     state: Arc<GatewayState>,
     overrides: Arc<Overrides>,
     levels: Arc<Orders>,
+    sizes: Option<Arc<Orders>>,
     to_keeper: mpsc::Sender<ToKeeper>,
     /// How long a replica may finish its answers before a restart.
     drain: Duration,
@@ -43,7 +57,13 @@ impl GatewayControl {
         to_keeper: mpsc::Sender<ToKeeper>,
         drain: Duration,
     ) -> Self {
-        Self { state, overrides, levels, to_keeper, drain, restarting: Arc::default() }
+        let restarting = Arc::default();
+        Self { state, overrides, levels, sizes: None, to_keeper, drain, restarting }
+    }
+
+    /// With where orders of how many copies run are kept.
+    pub(super) fn scaling(self, sizes: Arc<Orders>) -> Self {
+        Self { sizes: Some(sizes), ..self }
     }
 
     fn replica(&self, name: &str) -> Result<Arc<Replica>, ControlError> {
@@ -262,15 +282,40 @@ impl Control for GatewayControl {
                     "add [service.degrade] to its configuration",
                 ));
             }
-            let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-            let until_unix_ms = lasts.map(|d| clock::unix_millis().saturating_add(ms(d)));
-            let order = level.map(|level| degrade::Order {
-                service: service.to_owned(),
-                level,
-                owner: owner.to_owned(),
-                until_unix_ms,
-            });
+            let order = by_hand(service, level.map(u32::from), owner, lasts);
             self.levels.set(service, order).map_err(|e| self.unwritten(&e))
+        })
+    }
+
+    fn scale<'a>(
+        &'a self,
+        service: &'a str,
+        copies: Option<u32>,
+        owner: &'a str,
+        lasts: Option<Duration>,
+    ) -> ControlFuture<'a> {
+        Box::pin(async move {
+            if !self.state.services().iter().any(|(s, _)| s.name == service) {
+                return Err(ControlError::not_found(
+                    format!("there is no service `{service}`"),
+                    "`evenkeel status` lists the names",
+                ));
+            }
+            let scale = self.state.scale_of(service).ok_or_else(|| {
+                ControlError::conflict(
+                    format!("`{service}` is not scaled"),
+                    "add [service.scale] to its configuration",
+                )
+            })?;
+            if copies.is_some_and(|n| n < scale.min || n > scale.max) {
+                return Err(ControlError::invalid(
+                    format!("`{service}` has {} to {} copies", scale.min, scale.max),
+                    "order a number between these, or change them in [service.scale]",
+                ));
+            }
+            let Some(sizes) = &self.sizes else { return Ok(()) };
+            let order = by_hand(service, copies, owner, lasts);
+            sizes.set(service, order).map_err(|e| self.unwritten(&e))
         })
     }
 

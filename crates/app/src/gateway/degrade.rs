@@ -1,6 +1,6 @@
 //! Measures services and moves them between levels of degradation.
 
-use super::overrides::write;
+use super::orders::{Order, Orders};
 use super::source::GatewayState;
 use evenkeel_domain::answers::Degrade;
 use evenkeel_domain::event::EventKind;
@@ -8,12 +8,9 @@ use evenkeel_domain::histogram::Snapshot;
 use evenkeel_domain::settings::{ServiceSettings, Tier};
 use evenkeel_domain::{Gate, Outcome, Pool, clock, outcome};
 use evenkeel_gateway::degrade::decide::{Ladder, Measures};
-use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::io;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often services are measured.
@@ -23,57 +20,6 @@ const TIMES: usize = 120;
 const ERRORS: usize = 240;
 /// Requests below which nothing is concluded.
 const ENOUGH: u64 = 20;
-
-/// An order by hand.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Order {
-    pub(super) service: String,
-    pub(super) level: u8,
-    pub(super) owner: String,
-    pub(super) until_unix_ms: Option<u64>,
-}
-
-/// Orders by hand; they survive a restart.
-#[derive(Debug)]
-pub(super) struct Orders {
-    file: PathBuf,
-    all: Mutex<Vec<Order>>,
-}
-
-impl Orders {
-    pub(super) fn load(state: &GatewayState) -> Arc<Self> {
-        let file = state.state_dir.join("degrade.json");
-        let all = match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                tracing::error!(file = %file.display(), %error, "orders are unreadable; none hold");
-                Vec::new()
-            }),
-            Err(_) => Vec::new(),
-        };
-        Arc::new(Self { file, all: Mutex::new(all) })
-    }
-
-    /// In place of what was ordered for the service before; `None`: nothing any more.
-    ///
-    /// # Errors
-    /// When it cannot be written down; then it does not hold.
-    pub(super) fn set(&self, service: &str, order: Option<Order>) -> io::Result<()> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = all.clone();
-        next.retain(|o| o.service != service);
-        next.extend(order);
-        write(&self.file, &next)?;
-        *all = next;
-        Ok(())
-    }
-
-    fn of(&self, service: &str) -> Option<Order> {
-        let now = clock::unix_millis();
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = |o: &&Order| o.service == service && o.until_unix_ms.is_none_or(|u| u > now);
-        all.iter().find(holds).cloned()
-    }
-}
 
 /// Measures until the process ends.
 pub(super) async fn run(state: Arc<GatewayState>, orders: Arc<Orders>) {
@@ -137,7 +83,7 @@ fn step(
     now: Instant,
 ) {
     let from = seen.ladder.level();
-    let by_hand = order.as_ref().map(|o| o.level);
+    let by_hand = order.as_ref().and_then(|o| u8::try_from(o.value).ok());
     let changed = seen.ladder.step(pressure, by_hand, settings.tier, degrade, now);
     let Some(to) = changed else { return };
     pool.counts.answers.degrade_level.store(to.into(), Relaxed);

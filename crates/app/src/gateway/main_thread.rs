@@ -3,6 +3,7 @@
 use super::control::GatewayControl;
 use super::recovery::Recovery;
 use super::roster::Roster;
+use super::scale::Scaling;
 use super::source::GatewayState;
 use super::{Failure, Workers};
 use crate::config::Sources;
@@ -42,6 +43,8 @@ pub(super) struct Main {
     pub(super) control: GatewayControl,
     /// Heals; told of each configuration.
     pub(super) recovery: Arc<Recovery>,
+    /// Says how many copies run; told of each configuration.
+    pub(super) scaling: Arc<Scaling>,
     /// Set when operators are to be answered by another gateway.
     pub(super) admin_ends: watch::Sender<bool>,
 }
@@ -81,6 +84,7 @@ impl Main {
             ToGateway::Instances(statuses) => self.instances(statuses).await,
             ToGateway::Renew { outdated } => self.control.renew(outdated),
             ToGateway::Retire { leaving } => self.retire(leaving).await,
+            ToGateway::Sizes(sizes) => self.state.set_sizes(sizes),
             ToGateway::Drain { replaced } => self.begin_drain(replaced),
         }
     }
@@ -89,7 +93,11 @@ impl Main {
         let result = match sources.parse(&path) {
             Ok(config) => {
                 let taken = self.roster.configure(&config).await;
-                taken.inspect(|()| self.recovery.configure(&config)).map_err(|e| e.to_string())
+                let told = taken.inspect(|()| {
+                    self.recovery.configure(&config);
+                    self.scaling.configure(&config);
+                });
+                told.map_err(|e| e.to_string())
             }
             Err(errors) => Err(errors.to_string()),
         };

@@ -15,10 +15,12 @@ mod degrade;
 mod discover;
 mod export;
 mod main_thread;
+mod orders;
 mod otlp;
 mod overrides;
 mod recovery;
 mod roster;
+mod scale;
 mod source;
 
 use crate::config::{self, Config, TlsConfig, replicas};
@@ -35,9 +37,11 @@ use evenkeel_health::probe::runner::Runner;
 use evenkeel_wire::tls::{self, ServerIdentity};
 use evenkeel_wire::within;
 use main_thread::Main;
+use orders::Orders;
 use overrides::Overrides;
 use recovery::{Heal, Recovery};
 use roster::Roster;
+use scale::Scaling;
 use source::GatewayState;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -142,12 +146,16 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let workers = start_workers(&shared, sorted.workers, listeners, &config)?;
     let admin_ends = watch::Sender::new(false);
     let drain = config.gateway.drain;
-    let levels = degrade::Orders::load(&state);
+    let levels = Orders::load(&state.state_dir, "degrade.json");
+    let sizes = Orders::load(&state.state_dir, "scale.json");
     tokio::spawn(degrade::run(state.clone(), levels.clone()));
     let control =
-        GatewayControl::new(state.clone(), overrides.clone(), levels, to_keeper.clone(), drain);
+        GatewayControl::new(state.clone(), overrides.clone(), levels, to_keeper.clone(), drain)
+            .scaling(sizes.clone());
     let ends = admin_ends.subscribe();
     let recovery = Recovery::new(&config, &state);
+    let scaling = Scaling::new(&config, &state, recovery.board.clone(), sizes, to_keeper.clone());
+    tokio::spawn(scaling.clone().run());
     let orders = (overrides.clone(), control.clone(), recovery.clone());
     let admin = start_admin(&config, sorted.admin, &state, orders, ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
@@ -169,6 +177,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
         idling: JoinSet::new(),
         control,
         recovery: recovery.clone(),
+        scaling,
         admin_ends: admin_ends.clone(),
     };
     main.run(reader).await?;

@@ -128,9 +128,9 @@ impl Roster {
     /// Gives nothing new to these, whatever the configuration here says: the keeper has a
     /// newer one.
     pub(super) async fn retire(&mut self, names: impl Iterator<Item = String>) {
-        self.retired = names.collect();
-        let retired = |replica: &Arc<Replica>| self.retired.contains(&*replica.id.name);
-        if self.known.values().any(|replica| replica.id.supervised && retired(replica)) {
+        let before = std::mem::replace(&mut self.retired, names.collect());
+        // One that is wanted again meanwhile is a member again.
+        if before != self.retired {
             self.refill().await;
         }
     }
@@ -225,8 +225,8 @@ impl Roster {
             return vec![Place { name: format!("{}-{first}", service.name), endpoint, host }];
         }
         if replica.command.is_some() {
-            let names =
-                (0..replicas::numbers(replica)).map(|c| format!("{}-{}", service.name, first + c));
+            let names = (0..replicas::numbers(service, replica))
+                .map(|c| format!("{}-{}", service.name, first + c));
             return names
                 .filter(|name| !self.retired.contains(name))
                 .filter_map(|name| {

@@ -2,7 +2,7 @@
 
 use super::accounts::Accounts;
 use super::overrides::Overrides;
-use evenkeel_admin::view::{BatchView, GatewayView, KeyView, OverrideView, TenantView};
+use evenkeel_admin::view::{BatchView, GatewayView, KeyView, OverrideView, ScaleView, TenantView};
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::settings::ServiceSettings;
@@ -10,6 +10,7 @@ use evenkeel_domain::{Pool, Replica, clock};
 use evenkeel_gateway::Shared;
 use evenkeel_health::operator::Order;
 use evenkeel_supervisor::logs;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -30,6 +31,9 @@ pub(super) struct GatewayState {
     departed: Mutex<Vec<Arc<Replica>>>,
     batch: Mutex<Option<BatchView>>,
     accounts: Mutex<Accounts>,
+    /// Copies of scaled services that are meant to run; `None` until the keeper has told.
+    sizes: Mutex<Option<BTreeMap<String, u32>>>,
+    scales: Mutex<BTreeMap<String, ScaleView>>,
 }
 
 impl GatewayState {
@@ -45,6 +49,8 @@ impl GatewayState {
             departed: Mutex::default(),
             batch: Mutex::default(),
             accounts: Mutex::default(),
+            sizes: Mutex::default(),
+            scales: Mutex::default(),
         }
     }
 
@@ -74,6 +80,27 @@ impl GatewayState {
 
     fn accounts(&self) -> Accounts {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many copies of scaled services are meant to run.
+    pub(super) fn set_sizes(&self, sizes: BTreeMap<String, u32>) {
+        *self.sizes.lock().unwrap_or_else(PoisonError::into_inner) = Some(sizes);
+    }
+
+    /// The same, once the keeper has told.
+    pub(super) fn sizes(&self) -> Option<BTreeMap<String, u32>> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is said of one of them.
+    pub(super) fn scale_of(&self, service: &str) -> Option<ScaleView> {
+        let scales = self.scales.lock().unwrap_or_else(PoisonError::into_inner);
+        scales.get(service).cloned()
+    }
+
+    /// What is said of them.
+    pub(super) fn set_scales(&self, scales: BTreeMap<String, ScaleView>) {
+        *self.scales.lock().unwrap_or_else(PoisonError::into_inner) = scales;
     }
 
     /// What batches do.
@@ -186,6 +213,10 @@ impl Source for GatewaySource {
 
     fn batch(&self) -> Option<BatchView> {
         self.state.batch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn scales(&self) -> BTreeMap<String, ScaleView> {
+        self.state.scales.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn keys(&self) -> Vec<KeyView> {

@@ -11,6 +11,7 @@ mod child;
 mod handover;
 mod leaving;
 mod reload;
+mod scale;
 mod signals;
 mod sockets;
 mod stop;
@@ -97,6 +98,8 @@ struct Keeper {
     supervisor: Supervisor,
     /// What the supervisor is to run.
     fleet: Fleet,
+    /// How many copies of scaled services run, by service.
+    sizes: BTreeMap<String, u32>,
     events: mpsc::Sender<Event>,
     /// The newest gateway, which is or will be the one that serves.
     current: Option<Gateway>,
@@ -141,6 +144,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
         binary: std::env::current_exe()?,
         supervisor,
         fleet: Fleet::default(),
+        sizes: BTreeMap::new(),
         events,
         current: None,
         started: clock::now(),
@@ -217,6 +221,7 @@ impl Keeper {
             ToKeeper::Restart { name, incarnation, grace_ms } => {
                 self.restart(&name, incarnation, grace_ms.map(Duration::from_millis));
             }
+            ToKeeper::Scale { service, copies } => self.scale(service, copies),
             ToKeeper::Reload => self.reload(true),
             ToKeeper::Upgrade { binary } => self.upgrade(binary.as_deref()),
             ToKeeper::Stop => return Flow::Stop,

@@ -3,7 +3,7 @@
 use super::Keeper;
 use super::leaving::Now;
 use super::sockets::Sockets;
-use crate::config::{Config, Sources, replicas};
+use crate::config::{Config, Sources};
 use crate::link::ToGateway;
 use evenkeel_domain::clock;
 use evenkeel_domain::orchestrator::OrchestratorError;
@@ -78,6 +78,7 @@ impl Keeper {
         } else if let Err(error) = self.start_gateway(None) {
             tracing::error!(%error, "cannot start a gateway for the new configuration");
         }
+        self.tell_all(&ToGateway::Sizes(self.sizes.clone()));
         // After the configuration: what it has again is not to be left alone.
         self.tell_all(&ToGateway::Retire { leaving: self.fleet.leaving() });
         self.renew();
@@ -86,7 +87,8 @@ impl Keeper {
     /// Has the supervisor run what the configuration says. What is gone from it may finish
     /// first.
     pub(super) fn want_instances(&mut self) -> Result<(), String> {
-        let wanted = self.config.service.iter().flat_map(replicas::instances).collect();
+        self.fit_sizes();
+        let wanted = self.config.service.iter().flat_map(|s| self.copies(s)).collect();
         let gateways: Vec<u64> = self.current.iter().chain(&self.old).map(|g| g.id).collect();
         let now = Now {
             statuses: &self.supervisor.statuses(),

@@ -22,6 +22,7 @@ mod operate;
 mod overload;
 mod processes;
 mod resume;
+mod scale;
 mod servers;
 mod support;
 mod systemd;

@@ -83,4 +83,11 @@ impl Standing {
         let holds = |p: &&Pause| p.until > now && names.contains(&p.target.as_str());
         self.pauses.iter().find(holds)
     }
+
+    /// The pause that holds for a whole service.
+    #[must_use]
+    pub fn pause_of(&self, service: &str, now: Millis) -> Option<&Pause> {
+        let names = [ALL_TARGETS, service];
+        self.pauses.iter().find(|p| p.until > now && names.contains(&p.target.as_str()))
+    }
 }

@@ -7,7 +7,9 @@ mod incidents;
 mod keys;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
-use evenkeel_admin::view::{BatchView, Latency, OverrideView, ReplicaView, ServiceView, Snapshot};
+use evenkeel_admin::view::{
+    BatchView, Latency, OverrideView, ReplicaView, ScaleView, ServiceView, Snapshot,
+};
 use evenkeel_domain::answers::LEVELS;
 use std::collections::BTreeMap;
 
@@ -28,6 +30,13 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
         for tier in &service.overloaded {
             let (name, tier) = (clean(&service.name), tier.replace('_', " "));
             let line = format!("▲ {name} refuses {tier} requests: overloaded");
+            out.extend(line.chars().take(width.unwrap_or(usize::MAX)));
+            out.push('\n');
+        }
+    }
+    for service in &now.services {
+        if let Some(scale) = &service.scale {
+            let line = scaled(&service.name, scale, now.at_unix_ms);
             out.extend(line.chars().take(width.unwrap_or(usize::MAX)));
             out.push('\n');
         }
@@ -54,6 +63,21 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
         out.push('\n');
     }
     out
+}
+
+/// How many copies of a service run, and why.
+fn scaled(service: &str, view: &ScaleView, now_ms: u64) -> String {
+    let (copies, min, max) = (view.copies, view.min, view.max);
+    let mut line =
+        format!("{}: {copies} copies of {min} to {max}: {}", clean(service), clean(&view.why));
+    if let Some(until) = view.ordered_until_unix_ms {
+        line.push_str(&format!(" for {} more", age(until.saturating_sub(now_ms))));
+    }
+    if let Some(at) = view.last_unix_ms {
+        let ago = age(now_ms.saturating_sub(at));
+        line.push_str(&format!("; {ago} ago {}", clean(&view.last_why)));
+    }
+    line
 }
 
 /// Batches in one line: what is open and what has ended, then lines and the store.
