@@ -143,6 +143,7 @@ impl Scaling {
             return;
         }
         known.told = Some((plan.size, now));
+        view.copies = plan.size;
         match plan.size > size {
             true => view.ups += 1,
             false => view.downs += 1,

@@ -1,6 +1,6 @@
 //! How many copies of a service run: by load, by hand, and never at a client's cost.
 
-use crate::support::{EVENKEEL, Up, evenkeel, get, until, until_within};
+use crate::support::{EVENKEEL, Model, Up, ask, chat, evenkeel, get, until, until_within};
 use evenkeel_testkit::{Oracle, tempdir};
 use serde_json::Value;
 use std::sync::Arc;
@@ -36,14 +36,24 @@ async fn serving(up: &Up, copies: usize) {
     .await;
 }
 
+/// A client that knows what is right: as another server of the same model has it.
+async fn knowing(up: &Up, prompt: &str, tokens: u32) -> Oracle {
+    let model = Model::start(&[]).await;
+    let right = ask(&model.address, "", &chat(prompt, tokens, false)).await.json();
+    let right = right["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+    assert!(!right.is_empty());
+    Oracle::new(&up.url()).knowing(move |_, _| right.clone())
+}
+
 #[tokio::test]
 async fn load_raises_copies_and_relief_lowers_them_without_a_failed_request() {
     let up = Up::start(&scaled(QUICK)).await.ready().await;
     assert_eq!(scale_of(&up).await["copies"], 1);
     let over = Arc::new(AtomicBool::new(false));
+    let oracle = knowing(&up, "a story", 30).await;
     let clients: Vec<_> = (0..8)
         .map(|_| {
-            let (oracle, over) = (Oracle::new(&up.url()), over.clone());
+            let (oracle, over) = (oracle.clone(), over.clone());
             tokio::spawn(async move {
                 let mut asked = 0;
                 while !over.load(Relaxed) {
@@ -65,14 +75,14 @@ async fn load_raises_copies_and_relief_lowers_them_without_a_failed_request() {
     }
     assert!(asked >= 8);
     // One stream goes on all the while: what it is on must not be stopped under it.
-    let oracle = Oracle::new(&up.url());
+    let oracle = knowing(&up, "a long story", 200).await;
     let long = tokio::spawn(async move { oracle.ask("a long story", 200, true).await });
     serving(&up, 1).await;
     assert!(long.await.is_ok_and(|seen| seen.is_ok()));
     let events = get(&up.admin, "/api/v1/events").await.text();
     assert!(events.contains("\"event\":\"scaled\"") && events.contains("were enough"), "{events}");
     let ran = up.cli(&["status"]).await;
-    assert!(ran.out.contains("chat: 1 copies of 1 to 3"), "{}", ran.out);
+    assert!(ran.out.contains("chat: copies 1 (1 to 3)"), "{}", ran.out);
     let metrics = get(&up.admin, "/metrics").await.text();
     for line in [
         "evenkeel_service_copies{service=\"chat\",kind=\"wanted\"} 1",

@@ -69,7 +69,7 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
 fn scaled(service: &str, view: &ScaleView, now_ms: u64) -> String {
     let (copies, min, max) = (view.copies, view.min, view.max);
     let mut line =
-        format!("{}: {copies} copies of {min} to {max}: {}", clean(service), clean(&view.why));
+        format!("{}: copies {copies} ({min} to {max}): {}", clean(service), clean(&view.why));
     if let Some(until) = view.ordered_until_unix_ms {
         line.push_str(&format!(" for {} more", age(until.saturating_sub(now_ms))));
     }
