@@ -6,6 +6,7 @@ use crate::view::{
 };
 use bytes::Bytes;
 use evenkeel_domain::event::Event;
+use evenkeel_domain::job::JobOrder;
 use evenkeel_domain::replica::Secret;
 use evenkeel_domain::transport::{Connection, Dial};
 use evenkeel_domain::{Endpoint, NetworkFault};
@@ -205,6 +206,18 @@ impl AdminClient {
         let lasts = lasts.map(|time| humantime::format_duration(time).to_string());
         let body = ScaleBody { copies, owner: owner.to_owned(), lasts };
         self.post(&format!("/api/v1/services/{}/scale", segment(service)), &body).await
+    }
+
+    /// Starts a job (again), or stops it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn job(&self, name: &str, order: JobOrder) -> Result<(), ClientError> {
+        let verb = match order {
+            JobOrder::Restart => "restart",
+            JobOrder::Stop => "stop",
+        };
+        self.post(&format!("/api/v1/jobs/{}/{verb}", segment(name)), &()).await
     }
 
     /// The newest incidents, those that are over included.

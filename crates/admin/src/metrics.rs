@@ -4,6 +4,7 @@
 //! Prometheus' conventions: base units, `_total` on counters, one meaning a label.
 
 use crate::answers;
+mod job;
 mod keys;
 mod load;
 mod recovery;
@@ -14,6 +15,7 @@ use crate::process;
 use crate::view::{BatchView, GatewayView, KeyView, ScaleView, TenantView};
 use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
+use evenkeel_domain::job::JobStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::pool::Counts;
 use evenkeel_domain::pool::RESUMED;
@@ -82,6 +84,7 @@ struct Reading {
     tenants: Vec<TenantView>,
     recovery: Option<Arc<dyn Healing>>,
     scales: BTreeMap<String, ScaleView>,
+    jobs: Vec<JobStatus>,
 }
 
 impl Reading {
@@ -97,6 +100,7 @@ impl Reading {
             tenants: source.tenants(),
             recovery: state.recovery.clone(),
             scales: source.scales(),
+            jobs: source.jobs(),
         }
     }
 }
@@ -118,6 +122,7 @@ impl Collector for Reading {
         self.queue(&mut to)?;
         self.instances(&mut to)?;
         self.scales(&mut to)?;
+        self.jobs(&mut to)?;
         self.keys(&mut to)?;
         self.tenants(&mut to)?;
         self.whole(&mut to)?;

@@ -7,6 +7,7 @@ use crate::view::{
 use evenkeel_domain::Pool;
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::histogram::Histogram;
+use evenkeel_domain::job::{JobOrder, JobStatus};
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::replica::Secret;
 use evenkeel_domain::settings::ServiceSettings;
@@ -60,6 +61,11 @@ pub trait Source: Send + Sync {
     /// What files and batches do; `None` where they are off.
     fn batch(&self) -> Option<BatchView> {
         None
+    }
+
+    /// Jobs, by name.
+    fn jobs(&self) -> Vec<JobStatus> {
+        Vec::new()
     }
 
     /// How services are scaled, by service; those that are not are absent.
@@ -203,6 +209,9 @@ pub trait Control: Send + Sync {
         owner: &'a str,
         lasts: Option<Duration>,
     ) -> ControlFuture<'a>;
+
+    /// Starts a job (again), or stops it.
+    fn job<'a>(&'a self, name: &'a str, order: JobOrder) -> ControlFuture<'a>;
 
     /// Reads the configuration again.
     fn reload(&self) -> ControlFuture<'_>;

@@ -3,7 +3,7 @@
 use crate::answers;
 use crate::ports::{AdminState, Source};
 use crate::view::{
-    GatewayView, Latency, ProcessView, Readiness, ReplicaView, ServiceView, Snapshot,
+    GatewayView, JobView, Latency, ProcessView, Readiness, ReplicaView, ServiceView, Snapshot,
 };
 use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
@@ -65,6 +65,7 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         batch: state.source.batch(),
         keys: state.source.keys(),
         tenants: state.source.tenants(),
+        jobs: state.source.jobs().into_iter().map(JobView::from).collect(),
         recovery: state.recovery.as_ref().map(|healing| healing.view()),
     }
 }

@@ -7,6 +7,7 @@
 mod keys;
 
 pub use keys::{KeyView, LimitsView, TenantView, UsageView};
+mod job;
 mod recovery;
 mod scale;
 
@@ -15,6 +16,7 @@ pub use recovery::{
     RecoveryView, RowView, SignView, StormView, WhyView,
 };
 
+pub use job::{JobFailureView, JobView};
 pub use scale::{ScaleBody, ScaleView};
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,9 @@ pub struct Snapshot {
     /// The tenants they belong to.
     #[serde(default)]
     pub tenants: Vec<TenantView>,
+    /// Commands that must reach their end, by name.
+    #[serde(default)]
+    pub jobs: Vec<JobView>,
     /// Incidents; absent where nothing is done about them in this process.
     #[serde(default)]
     pub recovery: Option<RecoveryView>,

@@ -5,6 +5,7 @@
 //! The end of the link means that the other process is gone.
 
 use crate::config::Sources;
+use evenkeel_domain::job::{JobOrder, JobStatus};
 use evenkeel_domain::orchestrator::InstanceStatus;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -79,6 +80,8 @@ pub(crate) enum ToGateway {
     },
     /// How many copies of scaled services are meant to run, by service.
     Sizes(BTreeMap<String, u32>),
+    /// What jobs do.
+    Jobs(Vec<JobStatus>),
     /// Stop accepting, finish what runs, exit.
     Drain {
         /// Whether another gateway has taken over: it answers operators, too, on the same
@@ -126,6 +129,13 @@ pub(crate) enum ToKeeper {
         service: String,
         /// How many.
         copies: u32,
+    },
+    /// A person's order about a job.
+    Job {
+        /// Which.
+        name: String,
+        /// What.
+        order: JobOrder,
     },
     /// Read the configuration again.
     Reload,

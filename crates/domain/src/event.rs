@@ -79,6 +79,17 @@ pub enum EventKind {
         /// What made it so.
         why: String,
     },
+    /// A job has moved on, or failed.
+    Job {
+        /// The job.
+        job: String,
+        /// Where it was.
+        from: String,
+        /// Where it is.
+        to: String,
+        /// What made it so.
+        why: String,
+    },
     /// An incident has moved.
     Incident {
         /// Its number.

@@ -24,6 +24,7 @@ pub mod event;
 pub mod health;
 pub mod histogram;
 pub mod incident;
+pub mod job;
 pub mod orchestrator;
 pub mod outcome;
 pub mod pool;

@@ -72,6 +72,10 @@ pub struct InstanceSpec {
     /// Its output.
     #[serde(default)]
     pub log: LogSettings,
+    /// A job: it is started once, needs no port, and what follows its end is for others to
+    /// say.
+    #[serde(default)]
+    pub once: bool,
 }
 
 impl InstanceSpec {
@@ -97,6 +101,7 @@ impl InstanceSpec {
             startup_deadline: Duration::from_secs(600),
             stop_grace: Duration::from_secs(30),
             log: LogSettings::default(),
+            once: false,
         }
     }
 }
@@ -187,6 +192,9 @@ pub struct InstanceStatus {
     pub crash_loop: bool,
     /// How and when it last ended, in one line.
     pub last_exit: Option<String>,
+    /// The code that it last exited with by itself; absent where a signal ended it.
+    #[serde(default)]
+    pub last_code: Option<i32>,
     /// The last lines of output before its last end, oldest first; few and short.
     pub last_lines: Vec<String>,
     /// What it printed last while starting: its progress.
@@ -213,6 +221,7 @@ impl InstanceStatus {
             ends: 0,
             crash_loop: false,
             last_exit: None,
+            last_code: None,
             last_lines: Vec::new(),
             progress: None,
             started_ms: None,

@@ -75,6 +75,8 @@ pub(crate) enum Next {
     Idle,
     Launch,
     Wait(Instant),
+    /// What is run once has ended.
+    Over,
     End,
 }
 
@@ -110,6 +112,7 @@ impl Instance {
                 Next::Idle => self.idle().await,
                 Next::Launch => self.launch().await,
                 Next::Wait(until) => self.wait(until).await,
+                Next::Over => self.over().await,
                 Next::End if retire(&self.name) => return,
                 Next::End => self.contradicted().unwrap_or(Next::Idle),
             };
@@ -139,6 +142,18 @@ impl Instance {
                 Some(Next::Idle) => {}
                 Some(next) => return next,
                 None => return Next::Launch,
+            }
+            if self.wish.changed().await.is_err() {
+                return Next::End;
+            }
+        }
+    }
+
+    /// Waits until it is wanted again.
+    async fn over(&mut self) -> Next {
+        loop {
+            if let Some(next) = self.contradicted() {
+                return next;
             }
             if self.wish.changed().await.is_err() {
                 return Next::End;
@@ -238,7 +253,18 @@ impl Instance {
         match ending {
             Ending::AsWished => self.contradicted().unwrap_or(Next::Launch),
             Ending::CannotStart(message) => self.failed(message),
-            Ending::Ended { how, tail, ready_since, early } => {
+            Ending::Ended { how, code, tail, .. } if self.once() => {
+                let name = &self.name;
+                tracing::info!(name, how, "a job ended");
+                self.show(|status| {
+                    status.phase = Phase::Stopped;
+                    status.ends += 1;
+                    (status.last_exit, status.last_code) = (Some(how), code);
+                    status.last_lines = tail;
+                });
+                Next::Over
+            }
+            Ending::Ended { how, code, tail, ready_since, early } => {
                 if early {
                     // Perhaps it could not bind its port: something may hold it in a
                     // way that we do not see.
@@ -257,7 +283,7 @@ impl Instance {
                     };
                     status.crash_loop = decision.crash_loop;
                     status.ends += 1;
-                    status.last_exit = Some(how);
+                    (status.last_exit, status.last_code) = (Some(how), code);
                     status.last_lines = tail;
                 });
                 Next::Wait(Instant::now() + decision.wait)
@@ -277,7 +303,11 @@ impl Instance {
             status.last_exit = Some(message.clone());
             status.phase = Phase::Failed { message, until_ms: after_ms(wait) };
         });
-        Next::Wait(Instant::now() + wait)
+        if self.once() { Next::Over } else { Next::Wait(Instant::now() + wait) }
+    }
+
+    fn once(&self) -> bool {
+        self.wish.borrow().spec.once
     }
 }
 

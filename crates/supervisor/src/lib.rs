@@ -15,6 +15,7 @@
 mod board;
 mod guard;
 mod instance;
+pub mod job;
 pub mod logs;
 mod ports;
 mod process;

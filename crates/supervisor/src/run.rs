@@ -26,6 +26,7 @@ pub(crate) enum Ending {
     /// Nobody had asked it to.
     Ended {
         how: String,
+        code: Option<i32>,
         tail: Vec<String>,
         ready_since: Option<std::time::Instant>,
         /// See [`EARLY`].
@@ -38,6 +39,7 @@ enum Last {
     /// It ended so, but for the processes in `left`, which would not.
     Exited {
         how: String,
+        code: Option<i32>,
         left: Vec<u32>,
         tail: Vec<String>,
     },
@@ -120,13 +122,13 @@ impl<'a> Run<'a> {
             }
             Some(Report::Exited { code, signal, left, tail }) => {
                 self.guard.reap().await;
-                Some(Last::Exited { how: how(code, signal), left, tail })
+                Some(Last::Exited { how: how(code, signal), code, left, tail })
             }
             None => {
                 self.guard.kill().await;
                 let left = sweep(self.guard.lost(self.pid)).await;
                 let how = "its guard was killed, and it with it".to_owned();
-                Some(Last::Exited { how, left, tail: Vec::new() })
+                Some(Last::Exited { how, code: None, left, tail: Vec::new() })
             }
         }
     }
@@ -134,14 +136,14 @@ impl<'a> Run<'a> {
     fn ending(&self, last: Last) -> Ending {
         match last {
             Last::CannotStart(message) => Ending::CannotStart(message),
-            Last::Exited { how, left, tail } => self.ended(&how, &left, tail),
+            Last::Exited { how, code, left, tail } => self.ended(&how, code, &left, tail),
         }
     }
 
-    fn ended(&self, how: &str, left: &[u32], tail: Vec<String>) -> Ending {
+    fn ended(&self, how: &str, code: Option<i32>, left: &[u32], tail: Vec<String>) -> Ending {
         let how = self.tell(how, left);
         let early = self.ready_since.is_none() && self.started.elapsed() < EARLY;
-        Ending::Ended { how, tail, ready_since: self.ready_since, early }
+        Ending::Ended { how, code, tail, ready_since: self.ready_since, early }
     }
 
     async fn too_late(mut self, wish: &Wish) -> Ending {
@@ -152,7 +154,7 @@ impl<'a> Run<'a> {
             humantime::format_duration(deadline)
         );
         match self.kill().await {
-            Last::Exited { left, tail, .. } => self.ended(&how, &left, tail),
+            Last::Exited { left, tail, .. } => self.ended(&how, None, &left, tail),
             last @ Last::CannotStart(_) => self.ending(last),
         }
     }
@@ -191,7 +193,7 @@ impl<'a> Run<'a> {
         let Last::Exited { left, tail, .. } = last else { return last };
         let grace = humantime::format_duration(grace);
         let how = format!("did not end within {grace} of being asked: killed by SIGKILL");
-        Last::Exited { how, left, tail }
+        Last::Exited { how, code: None, left, tail }
     }
 
     /// Kills the whole tree, by the guard or, if that does not work, around it.

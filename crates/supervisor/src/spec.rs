@@ -56,7 +56,7 @@ pub fn validate(spec: &InstanceSpec) -> Result<(), SpecError> {
     if texts.any(|text| text.contains('\0')) {
         return Err(SpecError::Nul);
     }
-    if spec.port.is_none() && !mentions_port(spec) {
+    if spec.port.is_none() && !spec.once && !mentions_port(spec) {
         return Err(SpecError::Port);
     }
     Ok(())

@@ -149,6 +149,33 @@ impl Supervisor {
         Ok(placed.collect::<Vec<_>>().into_iter().flatten().collect())
     }
 
+    /// Starts an instance (anew) under this spec, beside all others.
+    ///
+    /// # Errors
+    /// `Spec` when it cannot be run, `Unavailable` while shutting down.
+    pub fn launch(&self, spec: InstanceSpec) -> Result<()> {
+        check(std::slice::from_ref(&spec))?;
+        let mut state = self.open()?;
+        let turn = state.turn();
+        if let Some(entry) = state.entries.get(&spec.name) {
+            entry.wish.send_modify(|wish| {
+                (wish.want, wish.grace, wish.turn) = (Want::Run, None, turn);
+                wish.spec = Arc::new(spec);
+            });
+            return Ok(());
+        }
+        self.place(&mut state, spec, true);
+        Ok(())
+    }
+
+    /// Stops an instance and forgets it.
+    ///
+    /// # Errors
+    /// `Unknown`, or `Unavailable` while shutting down.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        self.wish(name, |wish, _| (wish.want, wish.grace) = (Want::Remove, None))
+    }
+
     /// Starts a stopped instance; nothing if it runs.
     ///
     /// # Errors
@@ -167,6 +194,14 @@ impl Supervisor {
     /// `Unknown`, or `Unavailable` while shutting down.
     pub fn stop(&self, name: &str) -> Result<()> {
         self.wish(name, |wish, _| (wish.want, wish.grace) = (Want::Stop, None))
+    }
+
+    /// The same, with another time to end than its spec says.
+    ///
+    /// # Errors
+    /// `Unknown`, or `Unavailable` while shutting down.
+    pub fn stop_within(&self, name: &str, grace: Duration) -> Result<()> {
+        self.wish(name, |wish, _| (wish.want, wish.grace) = (Want::Stop, Some(grace)))
     }
 
     /// Stops and starts an instance at once; see [`Orchestrator::restart`].

@@ -53,6 +53,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/services/{name}/restart", post(orders::restart_service))
         .route("/api/v1/services/{name}/degrade", post(orders::degrade))
         .route("/api/v1/services/{name}/scale", post(orders::scale))
+        .route("/api/v1/jobs/{name}/restart", post(orders::job_restart))
+        .route("/api/v1/jobs/{name}/stop", post(orders::job_stop))
         .route("/api/v1/incidents", get(recovery::list))
         .route("/api/v1/incidents/{id}", get(recovery::show))
         .route("/api/v1/incidents/{id}/approve", post(recovery::approve))

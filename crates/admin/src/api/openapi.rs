@@ -17,7 +17,7 @@ use utoipa::{Modify, OpenApi as _};
     paths(
         read::snapshot, read::events, read::logs, serve,
         orders::drain, orders::undrain, orders::isolate, orders::restart,
-        orders::restart_service, orders::degrade, orders::scale, orders::reload, orders::upgrade, orders::stop,
+        orders::restart_service, orders::degrade, orders::scale, orders::job_restart, orders::job_stop, orders::reload, orders::upgrade, orders::stop,
         recovery::list, recovery::show, recovery::why, recovery::plan, recovery::pause,
         recovery::resume, recovery::approve, recovery::force, recovery::reset_storm,
         probes::livez, probes::readyz, probes::metrics,

@@ -11,6 +11,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use evenkeel_domain::answers::LEVEL_MAX;
+use evenkeel_domain::job::JobOrder;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
 use std::future::Future;
@@ -132,6 +133,22 @@ pub(crate) async fn scale(State(api): State<Api>, Path(name): Path<String>, body
     let (copies, owner) = (body.copies, owner(body.owner)?);
     tracing::info!(service = name, ?copies, owner, ?lasts, "ordered: scale");
     run(api, move |control| async move { control.scale(&name, copies, &owner, lasts).await }).await
+}
+
+/// Starts a job (again) from its last good checkpoint; what counted against it is forgotten.
+#[utoipa::path(post, path = "/api/v1/jobs/{name}/restart", tag = "orders",
+    params(("name" = String, Path, description = "The job")), responses(Responses))]
+pub(crate) async fn job_restart(State(api): State<Api>, Path(name): Path<String>) -> Answer {
+    tracing::info!(job = name, "ordered: restart of a job");
+    run(api, |control| async move { control.job(&name, JobOrder::Restart).await }).await
+}
+
+/// Stops a job until it is restarted.
+#[utoipa::path(post, path = "/api/v1/jobs/{name}/stop", tag = "orders",
+    params(("name" = String, Path, description = "The job")), responses(Responses))]
+pub(crate) async fn job_stop(State(api): State<Api>, Path(name): Path<String>) -> Answer {
+    tracing::info!(job = name, "ordered: stop of a job");
+    run(api, |control| async move { control.job(&name, JobOrder::Stop).await }).await
 }
 
 /// Reads the configuration again. A bad one changes nothing.

@@ -4,6 +4,7 @@ use crate::http::{start, start_with};
 use evenkeel_admin::client::{ClientError, ReplicaOrder};
 use evenkeel_admin::{AdminClient, openapi};
 use evenkeel_domain::event::EventKind;
+use evenkeel_domain::job::JobOrder;
 use evenkeel_domain::replica::Secret;
 use evenkeel_domain::{Health, clock};
 use std::sync::atomic::Ordering::Relaxed;
@@ -81,6 +82,8 @@ async fn orders_reach_control() {
     client.degrade("chat", Some(3), "me", half).await.unwrap();
     client.degrade("chat", None, "me", None).await.unwrap();
     client.scale("chat", Some(3), "me", half).await.unwrap();
+    client.job("train", JobOrder::Restart).await.unwrap();
+    client.job("train", JobOrder::Stop).await.unwrap();
     client.reload().await.unwrap();
     client.upgrade(None).await.unwrap();
     client.stop().await.unwrap();
@@ -93,6 +96,8 @@ async fn orders_reach_control() {
         "degrade chat Some(3) by me for Some(1800s)",
         "degrade chat None by me for None",
         "scale chat Some(3) by me for Some(1800s)",
+        "Restart job train",
+        "Stop job train",
         "reload",
         "upgrade None",
         "stop",

@@ -5,6 +5,7 @@
 use evenkeel_admin::view::{GatewayView, OverrideView};
 use evenkeel_admin::{AdminState, Control, ControlError, ControlFuture, Follow, Source};
 use evenkeel_domain::event::EventLog;
+use evenkeel_domain::job::JobOrder;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
 use evenkeel_domain::pool::Refused;
 use evenkeel_domain::replica::{Identity, Secret, name_hash};
@@ -288,6 +289,10 @@ impl Control for Fake {
         lasts: Option<Duration>,
     ) -> ControlFuture<'a> {
         self.note(format!("scale {service} {copies:?} by {owner} for {lasts:?}"))
+    }
+
+    fn job<'a>(&'a self, name: &'a str, order: JobOrder) -> ControlFuture<'a> {
+        self.note(format!("{order:?} job {name}"))
     }
 
     fn reload(&self) -> ControlFuture<'_> {

@@ -7,6 +7,7 @@ mod degrade;
 mod demo;
 mod incident;
 mod init;
+mod job;
 mod key;
 mod load;
 mod logs;
@@ -56,6 +57,8 @@ enum Command {
     Degrade(Asking<degrade::Args>),
     /// Have so many copies of a service run by hand, or leave that to what is measured
     Scale(Asking<scale::Args>),
+    /// List and show commands that must reach their end; restart or stop one
+    Job(Asking<job::Args>),
     /// List, show and plan what is done about replicas that do not serve; approve or force it
     Incident(Asking<incident::Args>),
     /// Explain a replica's state: evidence, what was done, what to do next
@@ -113,6 +116,7 @@ impl Cli {
             Command::Replica(asking) => asking.run(async |a, c| replica::run(a, &c).await),
             Command::Degrade(asking) => asking.run(async |a, c| degrade::run(a, &c).await),
             Command::Scale(asking) => asking.run(async |a, c| scale::run(a, &c).await),
+            Command::Job(asking) => asking.run(async |a, c| job::run(a, &c).await),
             Command::Incident(asking) => asking.run(async |a, c| incident::run(a, &c).await),
             Command::Why(asking) => asking.run(async |a, c| incident::why(a, &c).await),
             Command::Pause(asking) => asking.run(async |a, c| incident::pause(a, &c).await),

@@ -3,6 +3,7 @@
 use super::answers;
 use super::batch;
 use super::file::{Config, TlsConfig};
+use super::job;
 use super::keys;
 use super::located::Problem;
 use super::recovery;
@@ -49,10 +50,10 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         }
         check_service(&key, service, &mut problems);
     }
-    if config.service.is_empty() {
+    if config.service.is_empty() && config.job.is_empty() {
         problems.add("service", "no service is configured; add a [[service]] with a replica");
     }
-    for (key, text) in recovery::problems(config) {
+    for (key, text) in recovery::problems(config).into_iter().chain(job::problems(config)) {
         problems.add(key, text);
     }
     for (key, text) in answers::across(config).into_iter().chain(keys::problems(config)) {

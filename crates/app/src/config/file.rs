@@ -5,6 +5,7 @@ use super::recovery::PlaybookConfig;
 use super::service::ServiceConfig;
 use evenkeel_batch::BatchSettings;
 use evenkeel_domain::incident::Rules;
+use evenkeel_domain::job::JobSettings;
 use evenkeel_domain::settings::TenantSettings;
 use evenkeel_gateway::settings::{Cors, Limits};
 use schemars::JsonSchema;
@@ -36,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) tenant: Vec<TenantSettings>,
     /// What clients call.
     pub(crate) service: Vec<ServiceConfig>,
+    /// Commands that must reach their end.
+    pub(crate) job: Vec<JobSettings>,
     /// How much is done about replicas that do not serve.
     pub(crate) recovery: Rules,
     /// What is done about them, for services where the usual is not right.

@@ -10,6 +10,7 @@ mod answers;
 mod batch;
 mod check;
 mod file;
+mod job;
 pub(crate) mod keys;
 mod located;
 mod recovery;

@@ -10,6 +10,7 @@ use evenkeel_domain::transport::Dial;
 use evenkeel_supervisor::validate;
 use evenkeel_wire::tls::{self, ClientFiles};
 use evenkeel_wire::{TcpDialer, TlsDialer};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ fn instance(
         startup_deadline: replica.startup_deadline.unwrap_or(STARTUP),
         stop_grace: replica.stop_grace.unwrap_or(STOP_GRACE),
         log: Default::default(),
+        once: false,
     }
 }
 
@@ -91,7 +93,7 @@ pub(super) fn problems(
         };
         if let Err(error) = validate(&spec) {
             found.push((".command".into(), error.to_string()));
-        } else if let Err(text) = program(replica, command) {
+        } else if let Err(text) = program(&replica.env, replica.cwd.as_deref(), command) {
             found.push((".command".into(), text));
         }
         if replica.port.is_some() && (replica.copies.unwrap_or(1) > 1 || scaled) {
@@ -130,13 +132,17 @@ pub(super) fn problems(
 }
 
 /// Whether the program is there: found now, not at the first start.
-fn program(replica: &ReplicaConfig, command: &[String]) -> Result<(), String> {
+pub(super) fn program(
+    env: &BTreeMap<String, String>,
+    cwd: Option<&Path>,
+    command: &[String],
+) -> Result<(), String> {
     let name = command.first().map(String::as_str).unwrap_or_default();
     let there = if name.contains('/') {
         // A path is the command's own, which begins in its directory.
-        replica.cwd.as_deref().unwrap_or(Path::new("")).join(name).is_file()
+        cwd.unwrap_or(Path::new("")).join(name).is_file()
     } else {
-        let own = replica.env.get("PATH").map(OsString::from);
+        let own = env.get("PATH").map(OsString::from);
         let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
         std::env::split_paths(&path).any(|dir| dir.join(name).is_file())
     };

@@ -5,6 +5,7 @@ use super::overrides::{Overrides, RESTART};
 use super::source::GatewayState;
 use crate::link::ToKeeper;
 use evenkeel_admin::{Control, ControlError, ControlFuture};
+use evenkeel_domain::job::JobOrder;
 use evenkeel_domain::replica::Live;
 use evenkeel_domain::{Health, Replica, clock};
 use evenkeel_health::operator::{Order, Override};
@@ -316,6 +317,18 @@ impl Control for GatewayControl {
             let Some(sizes) = &self.sizes else { return Ok(()) };
             let order = by_hand(service, copies, owner, lasts);
             sizes.set(service, order).map_err(|e| self.unwritten(&e))
+        })
+    }
+
+    fn job<'a>(&'a self, name: &'a str, order: JobOrder) -> ControlFuture<'a> {
+        Box::pin(async move {
+            if !self.state.jobs().iter().any(|job| job.name == name) {
+                return Err(ControlError::not_found(
+                    format!("there is no job `{name}`"),
+                    "`evenkeel job list` lists the names",
+                ));
+            }
+            self.tell_keeper(ToKeeper::Job { name: name.to_owned(), order }).await
         })
     }
 

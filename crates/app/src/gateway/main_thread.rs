@@ -10,6 +10,7 @@ use crate::config::Sources;
 use crate::link::{Reader, ToGateway, ToKeeper};
 use evenkeel_domain::Health;
 use evenkeel_domain::event::{EventKind, EventLog};
+use evenkeel_domain::job::JobStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_gateway::Shared;
 use std::collections::HashMap;
@@ -84,6 +85,7 @@ impl Main {
             ToGateway::Instances(statuses) => self.instances(statuses).await,
             ToGateway::Renew { outdated } => self.control.renew(outdated),
             ToGateway::Retire { leaving } => self.retire(leaving).await,
+            ToGateway::Jobs(jobs) => self.jobs(jobs),
             ToGateway::Sizes(sizes) => self.state.set_sizes(sizes),
             ToGateway::Drain { replaced } => self.begin_drain(replaced),
         }
@@ -118,6 +120,22 @@ impl Main {
     async fn instances(&mut self, statuses: Vec<InstanceStatus>) {
         self.state.set_instances(statuses.clone());
         self.roster.instances(statuses).await;
+    }
+
+    /// Takes what jobs do; what has happened to one is an event.
+    fn jobs(&self, jobs: Vec<JobStatus>) {
+        let before = self.state.jobs();
+        for job in &jobs {
+            let known = before.iter().find(|known| known.name == job.name);
+            let Some(known) = known else { continue };
+            if (&known.stage, known.failures) == (&job.stage, job.failures) {
+                continue;
+            }
+            let (from, to) = (known.stage.label().into(), job.stage.label().into());
+            let (job, why) = (job.name.clone(), job.why.clone());
+            self.events.push(EventKind::Job { job, from, to, why });
+        }
+        self.state.set_jobs(jobs);
     }
 
     /// Tells the keeper which supervised replicas answer.

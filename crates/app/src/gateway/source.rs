@@ -4,6 +4,7 @@ use super::accounts::Accounts;
 use super::overrides::Overrides;
 use evenkeel_admin::view::{BatchView, GatewayView, KeyView, OverrideView, ScaleView, TenantView};
 use evenkeel_admin::{Follow, Source};
+use evenkeel_domain::job::JobStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Pool, Replica, clock};
@@ -34,6 +35,7 @@ pub(super) struct GatewayState {
     /// Copies of scaled services that are meant to run; `None` until the keeper has told.
     sizes: Mutex<Option<BTreeMap<String, u32>>>,
     scales: Mutex<BTreeMap<String, ScaleView>>,
+    jobs: Mutex<Vec<JobStatus>>,
 }
 
 impl GatewayState {
@@ -51,6 +53,7 @@ impl GatewayState {
             accounts: Mutex::default(),
             sizes: Mutex::default(),
             scales: Mutex::default(),
+            jobs: Mutex::default(),
         }
     }
 
@@ -80,6 +83,16 @@ impl GatewayState {
 
     fn accounts(&self) -> Accounts {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What jobs do.
+    pub(super) fn set_jobs(&self, jobs: Vec<JobStatus>) {
+        *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = jobs;
+    }
+
+    /// What jobs do.
+    pub(super) fn jobs(&self) -> Vec<JobStatus> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many copies of scaled services are meant to run.
@@ -215,6 +228,10 @@ impl Source for GatewaySource {
         self.state.batch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn jobs(&self) -> Vec<JobStatus> {
+        self.state.jobs()
+    }
+
     fn scales(&self) -> BTreeMap<String, ScaleView> {
         self.state.scales.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -228,6 +245,9 @@ impl Source for GatewaySource {
     }
 
     fn log_path(&self, replica: &str) -> Option<PathBuf> {
+        if self.state.jobs().iter().any(|job| job.name == replica) {
+            return Some(logs::log_path(&self.state.state_dir.join("jobs/logs"), replica));
+        }
         let known = self.state.instances().iter().any(|s| s.name == replica);
         known.then(|| logs::log_path(&self.state.state_dir.join("logs"), replica))
     }

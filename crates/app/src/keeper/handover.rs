@@ -23,6 +23,7 @@ impl Keeper {
         self.started = clock::now();
         self.last_alive = self.started;
         gateway.tell(self.config_message());
+        gateway.tell(ToGateway::Jobs(self.jobs.statuses()));
         gateway.tell(ToGateway::Sizes(self.sizes.clone()));
         gateway.tell(ToGateway::Instances(self.supervisor.statuses()));
         tracing::info!(pid = gateway.pid, "gateway started");

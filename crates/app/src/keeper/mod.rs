@@ -21,7 +21,7 @@ use crate::link::{ToGateway, ToKeeper};
 use child::Gateway;
 use evenkeel_domain::{clock, rng};
 use evenkeel_supervisor::{
-    Supervisor, SupervisorSettings, become_subreaper, restart::RestartPolicy,
+    Supervisor, SupervisorSettings, become_subreaper, job::Jobs, restart::RestartPolicy,
 };
 use leaving::Fleet;
 use sd_notify::NotifyState;
@@ -98,6 +98,8 @@ struct Keeper {
     supervisor: Supervisor,
     /// What the supervisor is to run.
     fleet: Fleet,
+    /// What must reach its end.
+    jobs: Jobs,
     /// How many copies of scaled services run, by service.
     sizes: BTreeMap<String, u32>,
     events: mpsc::Sender<Event>,
@@ -123,16 +125,11 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
     become_subreaper()?;
     let sockets = Sockets::bind(&config, None)?;
     let (events, mut inbox) = mpsc::channel(EVENTS);
-    let log_dir = config::state_dir(&config).join("logs");
-    let supervisor = Supervisor::new(
-        SupervisorSettings {
-            guard_command: vec!["/proc/self/exe".into(), "guard".into()],
-            log_dir,
-            restart: RestartPolicy::default(),
-        },
-        rng::from_os(),
-    )
-    .map_err(|e| KeeperError::Supervisor(e.to_string()))?;
+    let state_dir = config::state_dir(&config);
+    let supervisor = new_supervisor(state_dir.join("logs"))?;
+    // Apart from replicas: what is no replica of the configuration is stopped there.
+    let jobs = state_dir.join("jobs");
+    let jobs = Jobs::new(new_supervisor(jobs.join("logs"))?, jobs);
     let mut keeper = Keeper {
         outdated: BTreeMap::new(),
         seen: options.sources.clone(),
@@ -144,6 +141,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
         binary: std::env::current_exe()?,
         supervisor,
         fleet: Fleet::default(),
+        jobs,
         sizes: BTreeMap::new(),
         events,
         current: None,
@@ -155,9 +153,11 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
         announced: false,
     };
     keeper.want_instances().map_err(KeeperError::Supervisor)?;
+    keeper.jobs.apply(keeper.config.job.clone());
     keeper.start_gateway(None)?;
     let mut signals = Signals::new()?;
     let mut instances = keeper.supervisor.subscribe();
+    let mut jobs = keeper.jobs.subscribe();
     let mut tick = tokio::time::interval(TICK);
     let ended = loop {
         tokio::select! {
@@ -170,6 +170,9 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
                 keeper.tell_all(&ToGateway::Instances(instances.borrow_and_update().clone()));
                 keeper.review();
             },
+            changed = jobs.changed() => if changed.is_ok() {
+                keeper.tell_all(&ToGateway::Jobs(jobs.borrow_and_update().clone()));
+            },
             what = signals.next() => match what {
                 What::Stop => break Ok(()),
                 What::Reload => keeper.reload(true),
@@ -180,6 +183,16 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
     };
     keeper.stop(&mut inbox, &mut signals).await;
     ended
+}
+
+fn new_supervisor(log_dir: PathBuf) -> Result<Supervisor, KeeperError> {
+    let settings = SupervisorSettings {
+        guard_command: vec!["/proc/self/exe".into(), "guard".into()],
+        log_dir,
+        restart: RestartPolicy::default(),
+    };
+    Supervisor::new(settings, rng::from_os())
+        .map_err(|error| KeeperError::Supervisor(error.to_string()))
 }
 
 /// Whether to go on.
@@ -222,6 +235,11 @@ impl Keeper {
                 self.restart(&name, incarnation, grace_ms.map(Duration::from_millis));
             }
             ToKeeper::Scale { service, copies } => self.scale(service, copies),
+            ToKeeper::Job { name, order } => {
+                if !self.jobs.order(&name, order) {
+                    tracing::warn!(job = name, "there is no such job any more");
+                }
+            }
             ToKeeper::Reload => self.reload(true),
             ToKeeper::Upgrade { binary } => self.upgrade(binary.as_deref()),
             ToKeeper::Stop => return Flow::Stop,

@@ -70,6 +70,7 @@ impl Keeper {
             self.config = before;
             return self.refuse(&error);
         }
+        self.jobs.apply(self.config.job.clone());
         self.options.sources = sources;
         self.generation += 1;
         tracing::info!(generation = self.generation, in_place, "configuration reloaded");

@@ -34,10 +34,17 @@ impl Keeper {
                 () = &mut limit => gateways.iter().for_each(Gateway::kill),
             }
         }
+        // A job has as long as it asks for: it may be writing a checkpoint.
+        let grace = self.config.job.iter().map(|job| job.stop_grace).max().unwrap_or_default();
+        let all = async {
+            let jobs = self.jobs.shutdown(grace.max(STOP_WITHIN));
+            tokio::join!(self.supervisor.shutdown(STOP_WITHIN), jobs);
+        };
         tokio::select! {
-            () = self.supervisor.shutdown(STOP_WITHIN) => {}
+            () = all => {}
             () = signals.stop_again() => {
-                self.supervisor.shutdown(Duration::ZERO).await;
+                let jobs = self.jobs.shutdown(Duration::ZERO);
+                tokio::join!(self.supervisor.shutdown(Duration::ZERO), jobs);
             }
         }
         tracing::info!("stopped");

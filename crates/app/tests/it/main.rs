@@ -15,6 +15,7 @@ mod fields;
 mod foreign;
 mod heal;
 mod hedge;
+mod job;
 mod keys;
 mod leaving;
 mod llama;

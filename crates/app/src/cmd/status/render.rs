@@ -8,7 +8,7 @@ mod keys;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_admin::view::{
-    BatchView, Latency, OverrideView, ReplicaView, ScaleView, ServiceView, Snapshot,
+    BatchView, JobView, Latency, OverrideView, ReplicaView, ScaleView, ServiceView, Snapshot,
 };
 use evenkeel_domain::answers::LEVELS;
 use std::collections::BTreeMap;
@@ -53,6 +53,14 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     if let Some(batch) = &now.batch {
         out.push_str(&format!("\n{}\n", batches(batch)));
     }
+    for job in &now.jobs {
+        let line = job_line(job, now.at_unix_ms);
+        out.push('\n');
+        out.extend(line.chars().take(width.unwrap_or(usize::MAX)));
+    }
+    if !now.jobs.is_empty() {
+        out.push('\n');
+    }
     if let Some(recovery) = &now.recovery {
         incidents::lines(&mut out, recovery, now.at_unix_ms, width);
     }
@@ -63,6 +71,29 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
         out.push('\n');
     }
     out
+}
+
+/// A job in one line.
+fn job_line(job: &JobView, now_ms: u64) -> String {
+    let sign = match job.stage.as_str() {
+        "running" | "done" => '●',
+        "given_up" => '✖',
+        "stopped" => '○',
+        _ => '◐',
+    };
+    let mut line = format!(
+        "job {}  {sign} {}  starts {}  failures {}  lost {}",
+        clean(&job.name),
+        job.stage.replace('_', "-"),
+        job.starts,
+        job.failures,
+        age(job.lost_ms)
+    );
+    if let Some(at) = job.checkpoint_unix_ms {
+        let ago = age(now_ms.saturating_sub(at));
+        line.push_str(&format!("  checkpoint {} {ago} ago", clean(&job.checkpoint)));
+    }
+    format!("{line}  {}", clean(&job.why))
 }
 
 /// How many copies of a service run, and why.
