@@ -17,6 +17,7 @@ mod guard;
 mod instance;
 pub mod job;
 pub mod logs;
+mod port;
 mod ports;
 mod process;
 pub mod restart;

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_domain::orchestrator::{
-    InstanceSpec, InstanceStatus, Orchestrator, OrchestratorError, OrchestratorFuture, Phase,
-};
+use evenkeel_domain::orchestrator::{InstanceSpec, InstanceStatus, OrchestratorError, Phase};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -116,7 +114,7 @@ impl Supervisor {
         Ok(Self { inner: Arc::new(Inner { shared, state: Mutex::new(state), runtime }) })
     }
 
-    /// Makes `specs` the whole of what runs; see [`Orchestrator::apply`].
+    /// Makes `specs` the whole of what runs; see [`evenkeel_domain::orchestrator::Orchestrator::apply`].
     ///
     /// # Errors
     /// `Spec` for the first bad spec (then nothing has changed), `Unavailable` while
@@ -204,7 +202,7 @@ impl Supervisor {
         self.wish(name, |wish, _| (wish.want, wish.grace) = (Want::Stop, Some(grace)))
     }
 
-    /// Stops and starts an instance at once; see [`Orchestrator::restart`].
+    /// Stops and starts an instance at once; see [`evenkeel_domain::orchestrator::Orchestrator::restart`].
     ///
     /// # Errors
     /// `Unknown`, or `Unavailable` while shutting down.
@@ -215,7 +213,7 @@ impl Supervisor {
         Ok(self.inner.shared.board.get(name).map_or(0, |status| status.incarnation))
     }
 
-    /// Runs `copies` of a service's instances; see [`Orchestrator::scale`].
+    /// Runs `copies` of a service's instances; see [`evenkeel_domain::orchestrator::Orchestrator::scale`].
     ///
     /// # Errors
     /// `Unknown` if the service has none, `Unsupported` if it has fewer than `copies`.
@@ -394,39 +392,4 @@ fn check(specs: &[InstanceSpec]) -> Result<BTreeSet<u16>> {
         })?;
     }
     Ok(ports)
-}
-
-/// The port of the domain. Nothing here waits, so the futures are ready at once.
-impl Orchestrator for Supervisor {
-    fn apply(&self, specs: Vec<InstanceSpec>) -> OrchestratorFuture<'_, ()> {
-        Box::pin(std::future::ready(Self::apply(self, specs)))
-    }
-
-    fn start<'a>(&'a self, name: &'a str) -> OrchestratorFuture<'a, ()> {
-        Box::pin(std::future::ready(Self::start(self, name)))
-    }
-
-    fn stop<'a>(&'a self, name: &'a str) -> OrchestratorFuture<'a, ()> {
-        Box::pin(std::future::ready(Self::stop(self, name)))
-    }
-
-    fn restart<'a>(
-        &'a self,
-        name: &'a str,
-        grace: Option<Duration>,
-    ) -> OrchestratorFuture<'a, u64> {
-        Box::pin(std::future::ready(Self::restart(self, name, grace)))
-    }
-
-    fn scale<'a>(&'a self, service: &'a str, copies: u32) -> OrchestratorFuture<'a, ()> {
-        Box::pin(std::future::ready(Self::scale(self, service, copies)))
-    }
-
-    fn mark_ready<'a>(&'a self, name: &'a str, incarnation: u64) -> OrchestratorFuture<'a, ()> {
-        Box::pin(std::future::ready(Self::mark_ready(self, name, incarnation)))
-    }
-
-    fn statuses(&self) -> OrchestratorFuture<'_, Vec<InstanceStatus>> {
-        Box::pin(std::future::ready(Ok(Self::statuses(self))))
-    }
 }

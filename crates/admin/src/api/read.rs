@@ -122,7 +122,8 @@ pub(crate) async fn logs(
 
 /// Only names that are known are looked up: a name becomes a path.
 fn has_log(source: &dyn Source, name: &str) -> Result<(), ApiError> {
-    let supervised = source.instances().iter().any(|instance| instance.name == name);
+    let supervised = source.instances().iter().any(|instance| instance.name == name)
+        || source.jobs().iter().any(|job| job.name == name);
     if supervised && source.log_path(name).is_some() {
         return Ok(());
     }
