@@ -97,6 +97,29 @@ impl Supervisor {
         settings: SupervisorSettings,
         rng: fastrand::Rng,
     ) -> std::result::Result<Self, SetupError> {
+        Self::with_ports(settings, rng, Ports::default())
+    }
+
+    /// Another one for what is told apart from its instances: no port is given out by both.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn beside(&self, log_dir: PathBuf) -> std::result::Result<Self, SetupError> {
+        let shared = &self.inner.shared;
+        let (guard_command, restart) = (shared.guard_command.clone(), shared.policy.clone());
+        let rng = self.lock().rng.fork();
+        let settings = SupervisorSettings { guard_command, log_dir, restart };
+        Self::with_ports(settings, rng, shared.ports.clone())
+    }
+
+    fn with_ports(
+        settings: SupervisorSettings,
+        rng: fastrand::Rng,
+        ports: Ports,
+    ) -> std::result::Result<Self, SetupError> {
         crate::become_subreaper().map_err(SetupError::Subreaper)?;
         let path = settings.log_dir;
         if let Err(error) = std::fs::create_dir_all(&path) {
@@ -106,7 +129,7 @@ impl Supervisor {
             guard_command: settings.guard_command,
             log_dir: path,
             policy: settings.restart,
-            ports: Ports::default(),
+            ports,
             board: Board::new(),
         });
         let state = State { entries: BTreeMap::new(), next_turn: 1, rng, closed: false };

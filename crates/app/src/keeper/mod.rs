@@ -21,7 +21,7 @@ use crate::link::{ToGateway, ToKeeper};
 use child::Gateway;
 use evenkeel_domain::{clock, rng};
 use evenkeel_supervisor::{
-    Supervisor, SupervisorSettings, become_subreaper, job::Jobs, restart::RestartPolicy,
+    SetupError, Supervisor, SupervisorSettings, become_subreaper, job::Jobs, restart::RestartPolicy,
 };
 use leaving::Fleet;
 use sd_notify::NotifyState;
@@ -126,10 +126,16 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
     let sockets = Sockets::bind(&config, None)?;
     let (events, mut inbox) = mpsc::channel(EVENTS);
     let state_dir = config::state_dir(&config);
-    let supervisor = new_supervisor(state_dir.join("logs"))?;
+    let settings = SupervisorSettings {
+        guard_command: vec!["/proc/self/exe".into(), "guard".into()],
+        log_dir: state_dir.join("logs"),
+        restart: RestartPolicy::default(),
+    };
+    let broken = |error: SetupError| KeeperError::Supervisor(error.to_string());
+    let supervisor = Supervisor::new(settings, rng::from_os()).map_err(broken)?;
     // Apart from replicas: what is no replica of the configuration is stopped there.
     let jobs = state_dir.join("jobs");
-    let jobs = Jobs::new(new_supervisor(jobs.join("logs"))?, jobs);
+    let jobs = Jobs::new(supervisor.beside(jobs.join("logs")).map_err(broken)?, jobs);
     let mut keeper = Keeper {
         outdated: BTreeMap::new(),
         seen: options.sources.clone(),
@@ -183,16 +189,6 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
     };
     keeper.stop(&mut inbox, &mut signals).await;
     ended
-}
-
-fn new_supervisor(log_dir: PathBuf) -> Result<Supervisor, KeeperError> {
-    let settings = SupervisorSettings {
-        guard_command: vec!["/proc/self/exe".into(), "guard".into()],
-        log_dir,
-        restart: RestartPolicy::default(),
-    };
-    Supervisor::new(settings, rng::from_os())
-        .map_err(|error| KeeperError::Supervisor(error.to_string()))
 }
 
 /// Whether to go on.
