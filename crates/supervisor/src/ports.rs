@@ -3,13 +3,15 @@
 //! A replica keeps its port from start to start, while nothing holds it in between.
 //! So ports come from below the range from which the kernel takes the source ports of
 //! outgoing connections: one of those could otherwise sit on it at the wrong moment.
-//! The search starts at a hash of the name, so that a replica tends to get the same
-//! port again after the keeper was started anew.
+//! The search starts at a hash of the name and of where the keeper keeps its logs, so that a
+//! replica tends to get the same port again after the keeper was started anew, and another
+//! keeper on this host, which may look at the same moment, looks elsewhere.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Free of well-known services and, by default, of source ports (from 32768 up).
@@ -19,6 +21,8 @@ const RANGE: RangeInclusive<u16> = 20_000..=31_999;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ports {
     taken: Arc<Mutex<Taken>>,
+    /// What tells this keeper's searches from those of others.
+    salt: Arc<[u8]>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +45,11 @@ impl Drop for Lease {
 }
 
 impl Ports {
+    /// For the keeper that keeps its logs in this directory.
+    pub(crate) fn of(directory: &Path) -> Self {
+        Self { taken: Arc::default(), salt: directory.as_os_str().as_encoded_bytes().into() }
+    }
+
     /// Sets the ports that the configuration gives away itself.
     pub(crate) fn set_fixed(&self, fixed: BTreeSet<u16>) {
         self.lock().fixed = fixed;
@@ -49,7 +58,7 @@ impl Ports {
     /// A free port, or `None` if there is none at all.
     pub(crate) fn lease(&self, name: &str) -> Option<Lease> {
         let sources = source_ports();
-        let start = hash(name);
+        let start = hash(&[&self.salt, name.as_bytes()].concat());
         let span = RANGE.end() - RANGE.start() + 1;
         let candidates = (0..span)
             .map(|i| RANGE.start() + (start % span + i) % span)
@@ -90,10 +99,10 @@ fn source_ports() -> RangeInclusive<u16> {
 }
 
 /// FNV-1a, folded: the same on every run, which the standard hasher does not promise.
-fn hash(name: &str) -> u16 {
+fn hash(name: &[u8]) -> u16 {
     let hash = name
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     ((hash >> 16) ^ (hash & 0xffff)) as u16
 }
 
@@ -110,6 +119,14 @@ mod tests {
         let again = first.port;
         drop(first);
         assert_eq!(ports.lease("a").unwrap().port, again);
+    }
+
+    #[test]
+    fn each_keeper_looks_elsewhere_and_always_there() {
+        let of = |directory: &str| Ports::of(Path::new(directory)).lease("a").unwrap().port;
+        let first = of("/var/lib/one");
+        assert_eq!(of("/var/lib/one"), first);
+        assert_ne!(of("/var/lib/two"), first);
     }
 
     #[test]

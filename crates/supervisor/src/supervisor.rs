@@ -97,7 +97,9 @@ impl Supervisor {
         settings: SupervisorSettings,
         rng: fastrand::Rng,
     ) -> std::result::Result<Self, SetupError> {
-        Self::with_ports(settings, rng, Ports::default())
+        let directory = std::path::absolute(&settings.log_dir);
+        let ports = Ports::of(directory.as_ref().unwrap_or(&settings.log_dir));
+        Self::with_ports(settings, rng, ports)
     }
 
     /// Another one for what is told apart from its instances: no port is given out by both.
