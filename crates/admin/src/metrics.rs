@@ -231,7 +231,9 @@ const SERVICE_COUNTERS: [Row<Counts, u64>; 11] = [
 
 const SERVICE_GAUGES: [Row<Counts, u32>; 3] = [
     ("evenkeel_requests_active", "Requests under way.", |c| c.active.load(Relaxed)),
-    ("evenkeel_requests_held", "Requests that wait for a place.", |c| c.held.load(Relaxed)),
+    ("evenkeel_requests_held", "Requests that wait for a place.", |c| {
+        c.held.load(Relaxed) + c.gathering.load(Relaxed)
+    }),
     ("evenkeel_retries_active", "Retries under way.", |c| c.retrying.load(Relaxed)),
 ];
 

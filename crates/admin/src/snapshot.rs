@@ -103,7 +103,7 @@ fn service(
         open,
         expected: pool.expected() as u64,
         active: counts.active.load(Relaxed),
-        held: counts.held.load(Relaxed),
+        held: counts.held.load(Relaxed) + counts.gathering.load(Relaxed),
         retrying: counts.retrying.load(Relaxed),
         requests: by_outcome(|outcome| counts.requests(outcome)),
         retries: counts.retries.load(Relaxed),

@@ -100,6 +100,8 @@ pub struct Counts {
     pub internal: AtomicU32,
     /// Requests on hold for want of a replica.
     pub held: AtomicU32,
+    /// Requests on hold for want of several replicas that they ask together.
+    pub gathering: AtomicU32,
     /// Retries under way.
     pub retrying: AtomicU32,
     /// Requests by what the client got: how the last attempt ended.

@@ -68,6 +68,35 @@ async fn without_agreement_there_is_no_answer() {
 }
 
 #[tokio::test]
+async fn only_so_many_wait_for_those_who_must_agree() {
+    let replicas = replicas([Behaviour::Good, Behaviour::Good]).await;
+    let up = in_front_of(
+        "quorum = { of = 2, agree = 2 }\nhold = { time = \"20s\", requests = 2 }",
+        &replicas,
+    )
+    .await;
+    assert_eq!(up.cli(&["replica", "isolate", "chat-1"]).await.code, 0);
+    up.replica("chat-1", |r| r["health"] == "isolated").await;
+    let body = chat("hello", 4, false);
+    let question = || ask(&up.clients, "", &body);
+    let waiting = async { tokio::join!(question(), question()) };
+    let others = async {
+        until("two wait", || async {
+            (up.snapshot().await["services"][0]["held"] == 2).then_some(())
+        })
+        .await;
+        let got = question().await;
+        assert_eq!((got.status, got.code()), (503, "no_replica_available".into()));
+        let refused = &up.snapshot().await["services"][0];
+        assert_eq!(refused["held"], 2, "{refused}");
+        assert_eq!(up.cli(&["replica", "undrain", "chat-1"]).await.code, 0);
+    };
+    let ((one, two), ()) = tokio::join!(waiting, others);
+    assert_eq!((one.status, two.status), (200, 200), "{}", one.text());
+    assert_eq!(up.snapshot().await["services"][0]["held"], 0);
+}
+
+#[tokio::test]
 async fn a_voice_that_fails_asks_another_replica() {
     let good = Behaviour::Good;
     let replicas = replicas([Behaviour::Reset, good.clone(), good]).await;

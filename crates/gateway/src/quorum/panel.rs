@@ -5,10 +5,11 @@ use crate::exchange::Asker;
 use crate::route::Entry;
 use evenkeel_domain::answers::Quorum;
 use evenkeel_domain::pool::Refused;
-use evenkeel_domain::{Gate, Replica, clock};
+use evenkeel_domain::{Gate, Pool, Replica, clock};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 use tokio::time::timeout_at;
 
@@ -31,6 +32,7 @@ impl Panel {
         let pool = &entry.service.pool;
         let until = if asker.waits { deadline } else { clock::now() };
         let until = (clock::now() + entry.service.settings.hold.time).min(until);
+        let mut place = None;
         loop {
             let better = pool.better.notified();
             tokio::pin!(better);
@@ -40,16 +42,16 @@ impl Panel {
             if size >= quorum.agree as usize {
                 return Ok(Self { revision, asked: RefCell::default(), size });
             }
+            let no = |why| {
+                pool.counts.refuse(asker.tier, why);
+                Refusal::Unavailable { service: pool.name.to_string(), why: lacks(quorum, size) }
+            };
+            if place.is_none() {
+                let most = entry.service.settings.hold.requests;
+                place = Some(Place::take(pool, most).ok_or_else(|| no(Refused::QueueFull))?);
+            }
             if timeout_at(until.into(), better).await.is_err() {
-                pool.counts.refuse(asker.tier, Refused::NoReplica);
-                return Err(Refusal::Unavailable {
-                    service: pool.name.to_string(),
-                    why: format!(
-                        "{} replicas must agree on its answers and only {size} of one revision \
-                         can be asked",
-                        quorum.agree
-                    ),
-                });
+                return Err(no(Refused::NoReplica));
             }
         }
     }
@@ -63,6 +65,31 @@ impl Panel {
     pub(crate) fn takes(&self, key: u64) {
         self.asked.borrow_mut().push(key);
     }
+}
+
+/// A place among those that wait for several replicas; given back when dropped.
+struct Place(Arc<Pool>);
+
+impl Place {
+    /// `None` when `most` wait already.
+    fn take(pool: &Arc<Pool>, most: u32) -> Option<Self> {
+        let more = |waiting: u32| (waiting < most).then(|| waiting + 1);
+        pool.counts.gathering.fetch_update(Relaxed, Relaxed, more).ok()?;
+        Some(Self(pool.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.counts.gathering.fetch_sub(1, Relaxed);
+    }
+}
+
+fn lacks(quorum: &Quorum, size: usize) -> String {
+    format!(
+        "{} replicas must agree on its answers and only {size} of one revision can be asked",
+        quorum.agree
+    )
 }
 
 /// The revision with the most replicas that can be asked, and how many they are.
