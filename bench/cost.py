@@ -41,6 +41,15 @@ class Model:
         self.process.wait()
 
 
+class Forwarding(Evenkeel):
+    """Evenkeel that does what the other two do: streams pass, and are not carried on."""
+
+    name = "evenkeel, resume off"
+
+    def write(self, replicas, extra=""):
+        super().write(replicas, "[service.resume]\nenabled = false\n" + extra)
+
+
 class Direct:
     """No proxy."""
 
@@ -52,6 +61,9 @@ class Direct:
 
     def end(self):
         pass
+
+
+PROGRAMS = [Forwarding, Evenkeel, Nginx, Haproxy]
 
 
 def children(pid):
@@ -66,7 +78,7 @@ def children(pid):
 def serving(proxy):
     """The processes that serve: a gateway, or a proxy's master and workers."""
     pids = children(proxy.process.pid)
-    if proxy.name != "evenkeel":
+    if not isinstance(proxy, Evenkeel):
         return pids
     named = lambda p: b"\0gateway\0" in open(f"/proc/{p}/cmdline", "rb").read()
     return [p for p in pids if named(p)]
@@ -147,7 +159,7 @@ class Bench:
                 raise RuntimeError(f"{proxy.name}: {report['failures'][:2]}")
             return used / count(report) * 1e6
 
-        results = self.rounds(models, [Evenkeel, Nginx, Haproxy], measure)
+        results = self.rounds(models, PROGRAMS, measure)
         for m in models:
             m.end()
         self.row(f"CPU per {unit}, µs", results, 1)
@@ -157,7 +169,7 @@ class Bench:
         base = medians.get("nginx")
         cells = []
         for name, value in medians.items():
-            ratio = f" ({value / base:.2f} ×)" if base and name == "evenkeel" else ""
+            ratio = f" ({value / base:.2f} ×)" if base and name.startswith("evenkeel") else ""
             spread = f"{min(results[name]):.{digits}f}–{max(results[name]):.{digits}f}"
             cells.append(f"{name} {value:.{digits}f}{ratio} [{spread}]")
         print(f"| {what} | " + " | ".join(cells) + " |", flush=True)
@@ -184,7 +196,7 @@ class Bench:
             report = load(self.binary, proxy.port, *arguments, "-d", "5s")
             return report["latency"]["p50"], report["latency"]["p99"]
 
-        classes = [Direct, Evenkeel, Nginx, Haproxy]
+        classes = [Direct, *PROGRAMS]
         results = self.rounds(models, classes, measure)
         for m in models:
             m.end()
@@ -201,7 +213,7 @@ class Bench:
         models = [Model(self.binary, "--slots", "9000", "--pace", "1000") for _ in range(3)]
         time.sleep(0.3)
         start, each = {}, {}
-        for c in [Evenkeel, Nginx, Haproxy]:
+        for c in PROGRAMS:
             directory = tempfile.mkdtemp(prefix="evenkeel-bench-")
             proxy = c(self.binary, models, directory, "120s")
             try:
