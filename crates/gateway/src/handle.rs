@@ -280,7 +280,9 @@ impl Call<'_> {
         let worker = self.worker.clone();
         let given = match vote {
             None => Exchange::new(worker, routed.entry, template, guard.clone(), asker).run().await,
-            Some(vote) => vote.run(worker, routed.entry, template, guard.clone(), asker).await,
+            Some(vote) => {
+                Box::pin(vote.run(worker, routed.entry, template, guard.clone(), asker)).await
+            }
         };
         match given {
             Ok(Given::Committed(mut response)) => {

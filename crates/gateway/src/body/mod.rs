@@ -49,9 +49,9 @@ impl Body for OutBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Full(bytes, trailers) => Poll::Ready(match bytes.take() {
-                Some(bytes) if !bytes.is_empty() => Some(Ok(Frame::data(bytes))),
-                _ => trailers.take().map(|t| Ok(Frame::trailers(*t))),
+            Self::Full(bytes, trailers) => Poll::Ready(match piece(bytes) {
+                Some(piece) => Some(Ok(Frame::data(piece))),
+                None => trailers.take().map(|t| Ok(Frame::trailers(*t))),
             }),
             Self::Relay(relay) => relay.poll_frame(cx),
             Self::Carried(carried) => carried.poll_frame(cx),
@@ -84,6 +84,15 @@ impl Body for OutBody {
             Self::Carried(_) | Self::Shared(_) => SizeHint::default(),
         }
     }
+}
+
+/// Bytes handed over at once, at most: the connection copies them into a buffer that it
+/// keeps for as long as it lives.
+const PIECE: usize = 64 << 10;
+
+fn piece(bytes: &mut Option<Bytes>) -> Option<Bytes> {
+    let rest = bytes.as_mut().filter(|rest| !rest.is_empty())?;
+    if rest.len() > PIECE { Some(rest.split_to(PIECE)) } else { bytes.take() }
 }
 
 /// The body of a request to a replica.
@@ -179,4 +188,23 @@ impl PollFrame for Incoming {
 /// Next frame of a body.
 pub(crate) async fn next_frame(body: &mut Incoming) -> Option<Result<Frame<Bytes>, hyper::Error>> {
     body.frame().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_large_is_handed_over_in_pieces() {
+        let all = Bytes::from(vec![7; 2 * PIECE + 1]);
+        let mut body = OutBody::full(all.clone());
+        let mut sizes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            assert_eq!(body.is_end_stream(), sizes.len() == 2);
+            sizes.push(frame.unwrap().into_data().unwrap().len());
+        }
+        assert_eq!(sizes, [PIECE, PIECE, 1]);
+        assert_eq!(OutBody::full(all.clone()).size_hint().exact(), Some(all.len() as u64));
+        assert!(OutBody::full(Bytes::new()).frame().await.is_none());
+    }
 }
