@@ -10,6 +10,7 @@
 
 mod accounts;
 mod batch;
+mod checks;
 mod control;
 mod degrade;
 mod discover;
@@ -33,6 +34,7 @@ use evenkeel_domain::event::EventLog;
 use evenkeel_gateway::access_log::AccessLog;
 use evenkeel_gateway::{GatewaySettings, Listener, Shared, worker};
 use evenkeel_health::Authority;
+use evenkeel_health::check::Checks;
 use evenkeel_health::probe::runner::Runner;
 use evenkeel_wire::tls::{self, ServerIdentity};
 use evenkeel_wire::within;
@@ -131,6 +133,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     };
     let shared = Shared::new(settings, signals.0.clone(), events.clone(), access, tracer);
     let runner = Runner::new(signals.0.clone());
+    let to_authority = signals.0.clone();
     let (authority, handle) = Authority::new(signals, events.clone(), runner);
     tokio::spawn(authority.run());
     let (to_keeper, outbox) = mpsc::channel(TO_KEEPER);
@@ -143,6 +146,10 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let within = batches.as_ref().map(Batches::within);
     let mut roster = Roster::new(shared.clone(), handle, state.clone(), within);
     roster.configure(&config).await?;
+    let members = Arc::new(checks::GatewayMembers(state.clone()));
+    let checks = Arc::new(Checks::start(members, to_authority, events.clone())?);
+    checks.configure(config.check.clone());
+    state.set_checks(checks);
     let workers = start_workers(&shared, sorted.workers, listeners, &config)?;
     let admin_ends = watch::Sender::new(false);
     let drain = config.gateway.drain;
