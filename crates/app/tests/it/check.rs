@@ -82,7 +82,7 @@ async fn a_script_that_lasts_makes_its_replica_suspect_and_says_why() {
     let events = get(&up.admin, "/api/v1/events").await.text();
     assert!(events.contains("\"event\":\"check\"") && events.contains("\"to\":\"critical\""));
     say(&file, "COOLING OK - 50 degrees | inlet=50;60;70", 0);
-    up.replica("chat-1", |r| r["health"] == "healthy").await;
+    up.replica("chat-1", |r| r["gate"] == "open").await;
     state(&up, "cooling", "ok").await;
     let ran = up.cli(&["status"]).await;
     assert!(!ran.out.contains("cooling"), "{ran:?}");

@@ -10,16 +10,22 @@
 
 mod asked;
 mod cpu;
+#[cfg(test)]
+mod databases;
 mod disk;
 mod disk_latency;
 mod files;
+mod gpu;
 mod judge;
 mod limits;
 mod load;
 mod memory;
+mod mysql;
 mod peer;
 mod place;
+mod postgresql;
 mod process;
+mod redis;
 mod runner;
 mod script;
 mod slot;
@@ -145,6 +151,10 @@ const KINDS: &[Kind] = &[
     traffic::KIND,
     peer::KIND,
     process::KIND,
+    gpu::KIND,
+    postgresql::KIND,
+    mysql::KIND,
+    redis::KIND,
     asked::TCP,
     asked::HTTP,
     asked::GRPC,

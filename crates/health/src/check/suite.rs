@@ -14,6 +14,9 @@ fn example(kind: &str) -> CheckSettings {
         "peer" => r#","host":"127.0.0.1:9""#,
         "process" => r#","pid":1"#,
         // Nobody listens there.
+        "postgresql" => r#","url":"postgresql://me@127.0.0.1:9/db""#,
+        "mysql" => r#","url":"mysql://me@127.0.0.1:9/db""#,
+        "redis" => r#","url":"redis://127.0.0.1:9""#,
         "tcp" => r#","url":"tcp://127.0.0.1:9""#,
         "http" => r#","url":"http://127.0.0.1:9/health""#,
         "grpc" => r#","url":"grpc://127.0.0.1:9""#,
