@@ -66,6 +66,8 @@ const TO_KEEPER: usize = 256;
 const ADMIN_ENDS: Duration = Duration::from_secs(1);
 /// How long the store may take to close.
 const STORE_ENDS: Duration = Duration::from_secs(1);
+/// How long checks may take to end, and the scripts that they run.
+const CHECKS_END: Duration = Duration::from_millis(500);
 /// Lines of batches that may wait to be taken by one worker.
 const LINES: usize = 64;
 /// How often certificate files are looked at.
@@ -149,7 +151,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let members = Arc::new(checks::GatewayMembers(state.clone()));
     let checks = Arc::new(Checks::start(members, to_authority, events.clone())?);
     checks.configure(config.check.clone());
-    state.set_checks(checks);
+    state.set_checks(checks.clone());
     let workers = start_workers(&shared, sorted.workers, listeners, &config)?;
     let admin_ends = watch::Sender::new(false);
     let drain = config.gateway.drain;
@@ -191,6 +193,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     admin_ends.send_replace(true);
     let _ = timeout(ADMIN_ENDS, admin).await;
     recovery.end(STORE_ENDS).await;
+    checks.end(CHECKS_END).await;
     if let Some(batches) = batches {
         batches.end(STORE_ENDS).await;
     }

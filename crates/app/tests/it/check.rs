@@ -1,6 +1,6 @@
 //! Checks: what is looked at beside replicas, and what follows from it.
 
-use crate::support::{Up, ask, chat, evenkeel, get, supervised, until};
+use crate::support::{Model, Up, ask, chat, evenkeel, get, supervised, until};
 use evenkeel_testkit::{TempDir, tempdir};
 use serde_json::Value;
 use std::path::Path;
@@ -25,7 +25,8 @@ fn check(name: &str, lines: &str) -> String {
 async fn state(up: &Up, name: &str, wanted: &str) -> Value {
     until(&format!("the check {name} is {wanted}"), || async {
         let all = up.snapshot().await["checks"].as_array().cloned().unwrap_or_default();
-        all.into_iter().find(|c| c["name"] == name).filter(|c| c["state"] == wanted)
+        let looked = |c: &Value| c["name"] == name && c["looked_unix_ms"].is_u64();
+        all.into_iter().find(looked).filter(|c| c["state"] == wanted)
     })
     .await
 }
@@ -176,5 +177,146 @@ async fn check_names_what_is_wrong_with_a_check() {
         let ran = evenkeel(&["check", &path.display().to_string()]).await;
         let said = ran.out.clone() + &ran.err;
         assert!(ran.code == 2 && said.contains(says) && said.contains("bad.toml:"), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn one_replicas_process_is_measured_and_speaks_against_it_alone() {
+    let process =
+        "kind = \"process\"\nservice = \"chat\"\ncritical = { memory = \"900TiB\" }\nfor = \"0s\"";
+    let services = supervised(2, &[]);
+    let up = Up::start(&(services.clone() + &check("process", process))).await.ready().await;
+    let all = until("both are measured", || async {
+        let all = up.snapshot().await["checks"].as_array().cloned().unwrap_or_default();
+        (all.len() == 2 && all.iter().all(|c| c["state"] == "ok")).then_some(all)
+    })
+    .await;
+    let subjects: Vec<_> = all.iter().map(|c| c["subject"].as_str().unwrap_or("")).collect();
+    assert_eq!(subjects, ["chat-0", "chat-1"]);
+    for measure in ["memory", "threads", "files", "processes"] {
+        let line = format!("check=\"process\",subject=\"chat-1\",measure=\"{measure}\"}} ");
+        let metrics = get(&up.admin, "/metrics").await.text();
+        let value = metrics.split_once(&line).and_then(|(_, rest)| rest.lines().next());
+        let value: f64 = value.and_then(|v| v.parse().ok()).unwrap_or(0.0);
+        assert!(value >= 1.0, "{measure} {value}");
+    }
+    let one = process.replace("service = \"chat\"", "replicas = [\"chat-1\"]");
+    up.rewrite(&(services + &check("process", &one.replace("900TiB", "1MB"))));
+    let it = up.replica("chat-1", |r| r["health"] == "suspect").await;
+    let why = it["why"].as_str().unwrap_or_default();
+    assert!(
+        why.contains("check: process (chat-1): memory") && why.contains("critical from"),
+        "{why}"
+    );
+    assert_eq!(up.replica("chat-0", |_| true).await["gate"], "open");
+}
+
+#[tokio::test]
+async fn servers_that_are_no_replicas_are_asked() {
+    let mut model = Model::start(&[]).await;
+    let (url, tcp) = (model.url(), model.address.clone());
+    let right = ask(&model.address, "", &chat("one", 4, false)).await.json();
+    let right = right["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+    let body = chat("one", 4, false).replace('"', "\\\"");
+    let inference = format!(
+        "kind = \"inference\"\nurl = \"{url}\"\npath = \"/v1/chat/completions\"\nbody = \
+         \"{body}\"\nfor = \"0s\"\nexpect = "
+    );
+    let mut services = supervised(1, &[]);
+    for (name, lines) in [
+        ("tcp", format!("kind = \"tcp\"\nurl = \"tcp://{tcp}\"\nfor = \"0s\"")),
+        ("http", format!("kind = \"http\"\nurl = \"{url}/health\"\nfor = \"0s\"")),
+        ("peer", format!("kind = \"peer\"\nhost = \"{tcp}\"\nwarning = {{ loss = \"20%\" }}")),
+        ("right", format!("{inference}{}", Value::from(right))),
+        ("wrong", format!("{inference}\"nothing that it says\"")),
+        (
+            "writes",
+            format!("kind = \"disk_latency\"\npath = \"{}\"", std::env::temp_dir().display()),
+        ),
+        ("traffic", "kind = \"traffic\"\ninterface = \"lo\"".to_owned()),
+    ] {
+        services += &check(name, &lines);
+    }
+    let up = Up::start(&services).await.ready().await;
+    for name in ["tcp", "http", "peer", "right", "writes", "traffic"] {
+        state(&up, name, "ok").await;
+    }
+    let wrong = state(&up, "wrong", "critical").await;
+    assert!(
+        wrong["why"].as_str().is_some_and(|why| why.contains("expected `nothing that")),
+        "{wrong}"
+    );
+    model.kill9();
+    for name in ["tcp", "http", "right"] {
+        let seen = state(&up, name, "critical").await;
+        assert!(seen["why"].as_str().is_some_and(|why| why.contains(&tcp)), "{seen}");
+    }
+    model.again().await;
+    for name in ["tcp", "http", "right"] {
+        state(&up, name, "ok").await;
+    }
+}
+
+/// NVIDIA's library as the tests of the checks have it: it replays what a file says.
+fn stub_of_nvml(dir: &Path) -> std::path::PathBuf {
+    let library = dir.join("libnvidia-ml.so.1");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../health/tests/nvml/stub.c");
+    let file = format!("-DSTUB_FILE=\"{}\"", dir.join("says").display());
+    let mut cc = std::process::Command::new("cc");
+    let built = cc.args(["-shared", "-fPIC", &file, "-o"]).arg(&library).arg(source).status();
+    assert!(built.is_ok_and(|status| status.success()), "a C compiler; `apt-get install gcc`");
+    library
+}
+
+#[tokio::test]
+async fn an_xid_isolates_who_runs_on_that_gpu_and_is_over_when_it_was_restarted() {
+    let (dir, file) = place();
+    let write = |text: String| {
+        let new = dir.path().join("new");
+        std::fs::write(&new, text).expect("it can be written");
+        std::fs::rename(new, &file).expect("it can be replaced");
+    };
+    let idle = "devices 2\n0 temperature 50\n0 memory 1 2\n1 temperature 60\n1 memory 1 4\n";
+    write(idle.to_owned());
+    let library = stub_of_nvml(dir.path());
+    let gpu = format!("kind = \"gpu\"\nlibrary = \"{}\"\ncritical = \"95C\"", library.display());
+    let none = "kind = \"gpu\"\nlibrary = \"/no/such/libnvidia-ml.so.1\"\nfor = \"0s\"";
+    let quick = "[recovery]\nprobation = \"500ms\"\npatience = \"1s\"\nbackoff = \"100ms\"\n";
+    let services = supervised(2, &[]) + quick + &check("gpu", &gpu) + &check("none", none);
+    let up = Up::start(&services).await.ready().await;
+    let none = state(&up, "none", "unknown").await;
+    assert!(none["why"].as_str().is_some_and(|why| why.contains("no GPU of NVIDIA's")), "{none}");
+    state(&up, "gpu", "ok").await;
+    let pids = up.pids().await;
+    let runs = format!("{idle}0 pid {}\n1 pid {}\n", pids[0], pids[1]);
+    write(format!("{runs}1 xid 31 1\n"));
+    // Nobody is named in the settings: who has a process there is concerned.
+    let event = until("the Xid is told", || async {
+        let events = get(&up.admin, "/api/v1/events").await.json();
+        let all = events.as_array().cloned().unwrap_or_default();
+        let so = |e: &Value| e["event"] == "health" && e["to"] == "isolated";
+        all.into_iter().find(so)
+    })
+    .await;
+    assert_eq!(event["replica"], "chat-1");
+    let why = event["why"].as_str().unwrap_or_default();
+    let says = "check: gpu (GPU 1): Xid 31: GPU memory page fault (RESTART_APP: restart what runs";
+    assert!(why.starts_with(says), "{why}");
+    // It is restarted, as any replica that cannot serve; then nothing stands any more.
+    let after = until("it was restarted", || async {
+        let now = up.replica("chat-1", |r| r["process"]["pid"].is_u64()).await;
+        now["process"]["pid"].as_u64().filter(|pid| *pid != u64::from(pids[1]))
+    })
+    .await;
+    write(format!("{idle}0 pid {}\n1 pid {after}\n1 xid 31 1\n", pids[0]));
+    up.replica("chat-1", |r| r["gate"] == "open").await;
+    assert_eq!(up.pids().await[0], pids[0], "the other one has nothing to do with it");
+    let metrics = get(&up.admin, "/metrics").await.text();
+    for line in [
+        "evenkeel_check_value{check=\"gpu\",subject=\"GPU 1\",measure=\"temperature\"} 60",
+        "evenkeel_check_value{check=\"gpu\",subject=\"GPU 0\",measure=\"memory\"} 0.5",
+        "evenkeel_check_state{check=\"none\",subject=\"\"} 3",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
     }
 }

@@ -31,6 +31,7 @@ mod script;
 mod slot;
 #[cfg(test)]
 mod suite;
+mod task;
 mod traffic;
 
 pub use limits::Wrong;
@@ -42,7 +43,10 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// Shorter times would make a look a load.
+const SHORTEST: Duration = Duration::from_millis(10);
 /// Values of one look at most: each is a series of metrics.
 const VALUES: usize = 32;
 /// Things that one check looks at, at most.
@@ -94,6 +98,8 @@ enum Trouble {
     Failed(String),
     /// It cannot be asked: that says nothing of it.
     NoData(String),
+    /// An earlier look has not come back, which means what the kind says.
+    Hangs(String),
 }
 
 type Asking<'a> = Pin<Box<dyn Future<Output = Result<Reading, Trouble>> + Send + 'a>>;
@@ -185,8 +191,9 @@ pub fn problems(settings: &CheckSettings) -> Vec<Wrong> {
             found.push((key.to_owned(), text));
         }
     }
-    if settings.interval.is_zero() || settings.timeout.is_zero() {
-        found.push(("interval".into(), "`interval` and `timeout` are above zero".into()));
+    if settings.interval < SHORTEST || settings.timeout < SHORTEST {
+        let text = format!("`interval` and `timeout` are at least {SHORTEST:?}");
+        found.push(("interval".into(), text));
     }
     if let Err(wrong) = Limits::compile(settings, kind.measures) {
         found.extend(wrong);

@@ -1,22 +1,16 @@
 //! Runs checks: a task for each, on one thread of their own.
 
-use super::judge::Judge;
-use super::limits::Limits;
-use super::{Part, Reading, SUBJECTS, Source, Trouble, VALUES, kind, short};
-use evenkeel_domain::check::{CheckSettings, CheckState, CheckStatus};
-use evenkeel_domain::event::{EventKind, EventLog};
-use evenkeel_domain::health::CheckFault;
-use evenkeel_domain::{Incarnation, Replica, Signal, SignalKind, clock, rng};
+use super::task::{self, Check};
+use evenkeel_domain::check::{CheckSettings, CheckStatus};
+use evenkeel_domain::event::EventLog;
+use evenkeel_domain::{Replica, Signal};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
-
-/// Jitter of intervals: many checks must not look in step.
-const JITTER: f64 = 0.1;
+use tokio::time::timeout;
 
 /// What checks must know of replicas.
 pub trait Members: Send + Sync + std::fmt::Debug {
@@ -61,21 +55,23 @@ pub(super) fn concerned(settings: &CheckSettings, members: &dyn Members) -> Vec<
     }
 }
 
-type Board = Arc<Mutex<BTreeMap<String, Vec<CheckStatus>>>>;
+pub(super) type Board = Arc<Mutex<BTreeMap<String, Vec<CheckStatus>>>>;
 
 /// What all checks share.
 #[derive(Debug, Clone)]
-struct Shared {
-    members: Arc<dyn Members>,
-    signals: mpsc::Sender<Signal>,
-    events: Arc<EventLog>,
-    board: Board,
+pub(super) struct Shared {
+    pub(super) members: Arc<dyn Members>,
+    pub(super) signals: mpsc::Sender<Signal>,
+    pub(super) events: Arc<EventLog>,
+    pub(super) board: Board,
 }
 
 /// All checks. They end with it.
 #[derive(Debug)]
 pub struct Checks {
     wanted: watch::Sender<Vec<CheckSettings>>,
+    /// How many run.
+    running: watch::Receiver<usize>,
     board: Board,
 }
 
@@ -90,20 +86,28 @@ impl Checks {
         events: Arc<EventLog>,
     ) -> io::Result<Self> {
         let (wanted, changes) = watch::channel(Vec::new());
+        let (counts, running) = watch::channel(0);
         let board = Board::default();
         let shared = Shared { members, signals, events, board: board.clone() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("checks".into()).spawn(move || {
-            runtime.block_on(follow(changes, shared));
+            runtime.block_on(follow(changes, counts, shared));
             // Not waited for: a look may hang in the system.
             runtime.shutdown_background();
         })?;
-        Ok(Self { wanted, board })
+        Ok(Self { wanted, running, board })
     }
 
     /// Has exactly these run from now on. Those that are as before go on as they are.
     pub fn configure(&self, checks: Vec<CheckSettings>) {
         self.wanted.send_replace(checks);
+    }
+
+    /// Ends all of them, with the scripts that run. Waits no longer than this.
+    pub async fn end(&self, within: Duration) {
+        self.configure(Vec::new());
+        let mut running = self.running.clone();
+        let _ = timeout(within, running.wait_for(|running| *running == 0)).await;
     }
 
     /// Where all of them stand, by name.
@@ -115,7 +119,11 @@ impl Checks {
 }
 
 /// Keeps what runs in step with what is wanted, until nobody wants anything any more.
-async fn follow(mut changes: watch::Receiver<Vec<CheckSettings>>, shared: Shared) {
+async fn follow(
+    mut changes: watch::Receiver<Vec<CheckSettings>>,
+    counts: watch::Sender<usize>,
+    shared: Shared,
+) {
     let mut running: HashMap<String, Running> = HashMap::new();
     while changes.changed().await.is_ok() {
         let wanted = changes.borrow_and_update().clone();
@@ -138,6 +146,7 @@ async fn follow(mut changes: watch::Receiver<Vec<CheckSettings>>, shared: Shared
                 running.insert(settings.name.clone(), Running::start(settings, shared.clone()));
             }
         }
+        counts.send_replace(running.len());
     }
     for (_, gone) in running {
         gone.end().await;
@@ -153,7 +162,7 @@ struct Running {
 impl Running {
     fn start(settings: CheckSettings, shared: Shared) -> Self {
         let (ending, ended) = watch::channel(false);
-        let task = tokio::spawn(run(Check::new(settings.clone(), shared), ended));
+        let task = tokio::spawn(task::run(Check::new(settings.clone(), shared), ended));
         Self { settings, ending, task }
     }
 
@@ -162,249 +171,6 @@ impl Running {
         self.ending.send_replace(true);
         let _ = self.task.await;
     }
-}
-
-async fn run(mut check: Check, mut ended: watch::Receiver<bool>) {
-    let mut source = None;
-    let mut rng = rng::from_os();
-    loop {
-        let turn = async {
-            let reading = check.look(&mut source).await;
-            check.take(reading, clock::now()).await;
-            sleep(rng::jittered(check.settings.interval, JITTER, &mut rng)).await;
-        };
-        tokio::select! {
-            biased;
-            _ = ended.wait_for(|ended| *ended) => break,
-            () = turn => {}
-        }
-    }
-    check.end().await;
-}
-
-/// One check with all that it has found.
-struct Check {
-    settings: CheckSettings,
-    shared: Shared,
-    limits: Limits,
-    name: Arc<str>,
-    subjects: BTreeMap<Arc<str>, Subject>,
-}
-
-/// One thing that a check looks at.
-struct Subject {
-    judge: Judge,
-    status: CheckStatus,
-    /// Replicas that were told of it, by key.
-    told: HashMap<u64, Incarnation>,
-}
-
-impl Check {
-    fn new(settings: CheckSettings, shared: Shared) -> Self {
-        let known = kind(&settings).map_or(&[][..], |kind| kind.measures);
-        let limits = Limits::compile(&settings, known).unwrap_or_default();
-        let name = settings.name.as_str().into();
-        let mut check = Self { settings, shared, limits, name, subjects: BTreeMap::new() };
-        let first = check.subject(&"".into());
-        check.subjects.insert("".into(), first);
-        check.show();
-        check
-    }
-
-    fn subject(&self, subject: &Arc<str>) -> Subject {
-        let status = CheckStatus {
-            check: self.settings.name.clone(),
-            kind: self.settings.kind.clone(),
-            subject: subject.to_string(),
-            state: CheckState::Unknown,
-            since_unix_ms: clock::unix_millis(),
-            why: "not looked at yet".into(),
-            pending: None,
-            looked_unix_ms: None,
-            values: Vec::new(),
-            replicas: Vec::new(),
-        };
-        Subject { judge: Judge::new(self.settings.lasting), status, told: HashMap::new() }
-    }
-
-    /// One look, in its time. A source that cannot be made is tried again with each.
-    async fn look(&self, source: &mut Option<Box<dyn Source>>) -> Reading {
-        let (limit, silence) = match kind(&self.settings) {
-            Ok(kind) => (self.settings.timeout, kind.silence),
-            Err((_, text)) => return said(CheckState::Unknown, text),
-        };
-        if source.is_none() {
-            let kind = kind(&self.settings).map(|kind| kind.build);
-            match kind.and_then(|build| build(&self.settings, &self.shared.members)) {
-                Ok(made) => *source = Some(made),
-                Err((key, text)) => return said(CheckState::Unknown, format!("{key}: {text}")),
-            }
-        }
-        let Some(source) = source else { return Reading::default() };
-        match timeout(limit, source.ask()).await {
-            Ok(Ok(reading)) => reading,
-            Ok(Err(Trouble::Failed(text))) => said(CheckState::Critical, text),
-            Ok(Err(Trouble::NoData(text))) => said(CheckState::Unknown, text),
-            Err(_) => said(silence, format!("nothing came back within {limit:?}")),
-        }
-    }
-
-    /// Takes what was found, of each thing.
-    async fn take(&mut self, reading: Reading, now: Instant) {
-        let mut parts = reading.parts;
-        parts.truncate(SUBJECTS);
-        // What failed as a whole is said of each thing that is known.
-        let whole = parts.len() == 1 && parts.first().is_some_and(|p| p.subject.is_empty());
-        if whole && self.subjects.keys().any(|subject| !subject.is_empty()) {
-            let said = parts.first().and_then(|part| part.said.clone());
-            let all = self.subjects.keys().filter(|subject| !subject.is_empty()).cloned();
-            parts = all
-                .map(|subject| Part { subject, said: said.clone(), ..Part::default() })
-                .collect();
-        }
-        let gone: Vec<_> = self
-            .subjects
-            .keys()
-            .filter(|known| !parts.iter().any(|part| part.subject == **known))
-            .cloned()
-            .collect();
-        for subject in gone {
-            if let Some(mut gone) = self.subjects.remove(&subject) {
-                self.tell(&mut gone, Vec::new(), None).await;
-            }
-        }
-        for part in parts {
-            let mut subject =
-                self.subjects.remove(&part.subject).unwrap_or_else(|| self.subject(&part.subject));
-            self.take_part(&mut subject, part, now).await;
-            let name = subject.status.subject.as_str().into();
-            self.subjects.insert(name, subject);
-        }
-        self.show();
-    }
-
-    async fn take_part(&self, subject: &mut Subject, mut part: Part, now: Instant) {
-        part.values.retain(|v| v.value.is_finite());
-        part.values.truncate(VALUES);
-        let (mut says, mut why) = match part.said.take() {
-            // Without values nothing is compared: what is said is all that is known.
-            Some((says, why)) if part.values.is_empty() => (says, why),
-            Some((says, why)) => {
-                let (limit, text) = self.limits.judge(&part.values);
-                let both = if limit == CheckState::Ok { why } else { format!("{text}; {why}") };
-                (says.worse(limit), both)
-            }
-            None => self.limits.judge(&part.values),
-        };
-        if part.values.is_empty() && why.is_empty() {
-            (says, why) = (CheckState::Unknown, "nothing was measured".into());
-        }
-        let why = short(&why);
-        let before = subject.judge.state();
-        let counts = subject.judge.look(says, part.certain, now);
-        let status = &mut subject.status;
-        status.looked_unix_ms = Some(clock::unix_millis());
-        status.values = part.values;
-        if counts == says {
-            (status.why, status.pending) = (why, None);
-        } else {
-            status.pending = Some(short(&format!("{says}: {why}")));
-        }
-        status.state = counts;
-        if counts != before {
-            status.since_unix_ms = clock::unix_millis();
-            if counts != says {
-                status.why = status.pending.clone().unwrap_or_default();
-            }
-            self.announce(status, before);
-        }
-        let replicas = match part.concerns {
-            Some(names) => names.iter().filter_map(|n| self.shared.members.named(n)).collect(),
-            None => concerned(&self.settings, &*self.shared.members),
-        };
-        subject.status.replicas = replicas.iter().map(|r| r.id.name.to_string()).collect();
-        let definite = self.settings.definite || part.certain;
-        let fault = (counts == CheckState::Critical)
-            .then(|| CheckFault { text: subject.status.why.as_str().into(), definite });
-        self.tell(subject, replicas, fault).await;
-    }
-
-    /// Says it to those it concerns, and takes it back from all others that were told. Said
-    /// again with each look: a replica that was started anew does not know of it.
-    async fn tell(
-        &self,
-        subject: &mut Subject,
-        replicas: Vec<Arc<Replica>>,
-        fault: Option<CheckFault>,
-    ) {
-        let name: Arc<str> = match subject.status.subject.as_str() {
-            "" => self.name.clone(),
-            subject => format!("{} ({subject})", self.name).into(),
-        };
-        let mut told = std::mem::take(&mut subject.told);
-        if fault.is_some() {
-            for replica in replicas {
-                let (key, incarnation) = (replica.id.key, replica.live.incarnation());
-                let news = told.remove(&key) != Some(incarnation);
-                subject.told.insert(key, incarnation);
-                self.signal(key, incarnation, &name, fault.clone(), news).await;
-            }
-        }
-        for (key, incarnation) in told {
-            self.signal(key, incarnation, &name, None, true).await;
-        }
-    }
-
-    async fn signal(
-        &self,
-        replica: u64,
-        incarnation: Incarnation,
-        name: &Arc<str>,
-        against: Option<CheckFault>,
-        news: bool,
-    ) {
-        let kind = SignalKind::Check { name: name.clone(), against, news };
-        let signal = Signal { replica, incarnation, observer: "check", at: clock::now(), kind };
-        // The authority ends only with the process.
-        let _ = self.shared.signals.send(signal).await;
-    }
-
-    fn announce(&self, status: &CheckStatus, from: CheckState) {
-        let (check, subject, why) = (&*status.check, &*status.subject, &*status.why);
-        let (from, to) = (from.label(), status.state.label());
-        match status.state {
-            CheckState::Critical | CheckState::Warning => {
-                tracing::warn!(check, subject, from, to, why, "check changed");
-            }
-            _ => tracing::info!(check, subject, from, to, why, "check changed"),
-        }
-        self.shared.events.push(EventKind::Check {
-            check: check.into(),
-            subject: subject.into(),
-            from: from.into(),
-            to: to.into(),
-            why: why.into(),
-        });
-    }
-
-    fn show(&self) {
-        let all = self.subjects.values().map(|subject| subject.status.clone()).collect();
-        let mut board = self.shared.board.lock().unwrap_or_else(PoisonError::into_inner);
-        board.insert(self.settings.name.clone(), all);
-    }
-
-    async fn end(mut self) {
-        for (_, mut subject) in std::mem::take(&mut self.subjects) {
-            self.tell(&mut subject, Vec::new(), None).await;
-        }
-        let mut board = self.shared.board.lock().unwrap_or_else(PoisonError::into_inner);
-        board.remove(&self.settings.name);
-    }
-}
-
-fn said(state: CheckState, text: String) -> Reading {
-    let part = Part { said: Some((state, text)), ..Part::default() };
-    Reading { parts: vec![part] }
 }
 
 /// Long enough for a rate, short enough for any timeout: the first look of what only

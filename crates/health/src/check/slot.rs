@@ -27,7 +27,7 @@ impl Slot {
         call: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Trouble> {
         if self.busy.swap(true, SeqCst) {
-            return Err(Trouble::Failed("an earlier look still hangs in the system".into()));
+            return Err(Trouble::Hangs("an earlier look still hangs in the system".into()));
         }
         let taken = Taken(self.busy.clone());
         let run = tokio::task::spawn_blocking(move || {
@@ -54,7 +54,7 @@ mod tests {
         });
         assert!(tokio::time::timeout(Duration::from_millis(20), hanging).await.is_err());
         let second = slot.run(|| Ok(())).await;
-        assert!(matches!(second, Err(Trouble::Failed(text)) if text.contains("still hangs")));
+        assert!(matches!(second, Err(Trouble::Hangs(text)) if text.contains("still hangs")));
         drop(go);
         while slot.busy.load(SeqCst) {
             tokio::task::yield_now().await;

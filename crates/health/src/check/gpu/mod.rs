@@ -144,7 +144,9 @@ impl Source for Gpu {
             match self.questions()?.try_send(answer) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => {
-                    return Err(Trouble::Failed("the driver has not come back since".into()));
+                    return Err(Trouble::Hangs(
+                        "the driver has not come back from the last look".into(),
+                    ));
                 }
                 Err(TrySendError::Disconnected(_)) => {
                     self.questions = None;
