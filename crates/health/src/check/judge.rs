@@ -22,6 +22,8 @@ pub(super) struct Judge {
     state: CheckState,
     /// Whether there was ever data.
     known: bool,
+    /// Whether something certain made it critical.
+    certain: bool,
 }
 
 /// On or off, and since when it would be the other.
@@ -48,7 +50,15 @@ impl Judge {
     pub(super) fn new(lasting: Duration) -> Self {
         let off = Latch::default();
         let state = CheckState::Unknown;
-        Self { lasting, warning: off, critical: off, missing: off, state, known: false }
+        Self {
+            lasting,
+            warning: off,
+            critical: off,
+            missing: off,
+            state,
+            known: false,
+            certain: false,
+        }
     }
 
     /// What counts now.
@@ -56,10 +66,15 @@ impl Judge {
         self.state
     }
 
+    /// Whether it is critical by something certain.
+    pub(super) const fn is_certain(&self) -> bool {
+        self.certain
+    }
+
     /// Takes what a look says; gives what counts. What is `certain` counts at once, and so
     /// does its end.
     pub(super) fn look(&mut self, says: CheckState, certain: bool, now: Instant) -> CheckState {
-        let lasting = if certain { Duration::ZERO } else { self.lasting };
+        let lasting = if certain || self.certain { Duration::ZERO } else { self.lasting };
         let missing = says == CheckState::Unknown;
         // Data that is back is there: only its absence must last.
         let patience = if missing { self.lasting } else { Duration::ZERO };
@@ -67,6 +82,7 @@ impl Judge {
         if !missing {
             self.known = true;
             let critical = says == CheckState::Critical;
+            self.certain = certain && critical;
             self.critical.see(critical, lasting, now);
             self.warning.see(critical || says == CheckState::Warning, lasting, now);
         }
@@ -137,12 +153,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_certain_counts_at_once() {
+    fn what_is_certain_counts_at_once_and_so_does_its_end() {
         let mut judge = Judge::new(Duration::from_secs(30));
         judge.look(S::Ok, false, at(0));
         assert_eq!(judge.look(S::Critical, true, at(1)), S::Critical);
-        assert_eq!(judge.look(S::Ok, false, at(2)), S::Critical);
-        assert_eq!(judge.look(S::Ok, false, at(40_000)), S::Ok);
+        assert!(judge.look(S::Unknown, false, at(2)) == S::Critical && judge.is_certain());
+        assert!(judge.look(S::Ok, false, at(3)) == S::Ok && !judge.is_certain());
+        judge.look(S::Critical, true, at(4));
+        let still = judge.look(S::Critical, false, at(5));
+        assert!(still == S::Critical && !judge.is_certain(), "it is as bad, and not certain");
+        assert_eq!(judge.look(S::Ok, false, at(6)), S::Critical);
+        assert_eq!(judge.look(S::Ok, false, at(30_006)), S::Ok);
     }
 
     proptest! {

@@ -190,7 +190,7 @@ impl Check {
             None => concerned(&self.settings, &*self.shared.members),
         };
         subject.status.replicas = replicas.iter().map(|r| r.id.name.to_string()).collect();
-        let definite = self.settings.definite || part.certain;
+        let definite = self.settings.definite || subject.judge.is_certain();
         let fault = (counts == CheckState::Critical)
             .then(|| CheckFault { text: subject.status.why.as_str().into(), definite });
         self.tell(subject, replicas, fault).await;
