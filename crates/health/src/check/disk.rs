@@ -2,7 +2,7 @@
 
 use super::slot::Slot;
 use super::{
-    Asking, Kind, Members, Reading, Source, Trouble, Wrong, above, below, needed, share, value,
+    Asking, Kind, Members, Reading, Source, Trouble, Wrong, above, absolute, below, share, value,
 };
 use evenkeel_domain::check::{CheckSettings, CheckState, Unit};
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -24,8 +24,8 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn build(settings: &CheckSettings, _: &Arc<dyn Members>) -> Result<Box<dyn Source>, Wrong> {
-    let path = needed(&settings.path, "path", "name a directory on the disk, such as \"/\"")?;
-    Ok(Box::new(Disk { path: path.clone(), slot: Slot::default() }))
+    let path = absolute(settings, "name a directory on the disk, such as \"/\"")?;
+    Ok(Box::new(Disk { path: path.into(), slot: Slot::default() }))
 }
 
 #[derive(Debug)]

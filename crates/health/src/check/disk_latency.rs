@@ -2,7 +2,7 @@
 //! at once, where the file system needs one), so that nothing of it is left.
 
 use super::slot::Slot;
-use super::{Asking, Kind, Members, Reading, Source, Trouble, Wrong, above, needed, value};
+use super::{Asking, Kind, Members, Reading, Source, Trouble, Wrong, above, absolute, value};
 use evenkeel_domain::check::{CheckSettings, CheckState, Unit};
 use evenkeel_domain::clock;
 use std::io::Write;
@@ -21,8 +21,8 @@ pub(super) const KIND: Kind = Kind {
 };
 
 fn build(settings: &CheckSettings, _: &Arc<dyn Members>) -> Result<Box<dyn Source>, Wrong> {
-    let path = needed(&settings.path, "path", "name a directory that may be written to")?;
-    Ok(Box::new(DiskLatency { path: path.clone(), slot: Slot::default() }))
+    let path = absolute(settings, "name a directory that may be written to")?;
+    Ok(Box::new(DiskLatency { path: path.into(), slot: Slot::default() }))
 }
 
 #[derive(Debug)]

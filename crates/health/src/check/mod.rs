@@ -41,6 +41,7 @@ use evenkeel_domain::check::{CheckSettings, CheckState, CheckValue, Unit};
 use limits::Limits;
 use std::fmt::Debug;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -209,6 +210,15 @@ pub fn problems(settings: &CheckSettings) -> Vec<Wrong> {
 /// A key without which a kind has nothing to look at.
 fn needed<'a, T>(value: &'a Option<T>, key: &str, what: &str) -> Result<&'a T, Wrong> {
     value.as_ref().ok_or_else(|| (key.to_owned(), format!("is missing: {what}")))
+}
+
+/// A place on this host. Where a relative one leads depends on where Evenkeel was started.
+fn absolute<'a>(settings: &'a CheckSettings, what: &str) -> Result<&'a Path, Wrong> {
+    let path = needed(&settings.path, "path", what)?;
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(("path".into(), format!("`{}` must begin with `/`", path.display()))),
+    }
 }
 
 /// Text for people: one line, no longer than it may be.

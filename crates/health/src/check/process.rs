@@ -61,6 +61,9 @@ struct Processes {
     slot: Slot,
 }
 
+/// The process of one thing that is looked at, while it runs.
+type Root = (Arc<str>, Option<u32>);
+
 /// What one process uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Used {
@@ -159,7 +162,7 @@ fn from_file(file: &PathBuf) -> Result<u32, Trouble> {
 }
 
 /// One part for each process that is meant.
-fn look(roots: Vec<(Arc<str>, Option<u32>)>) -> Result<Reading, Trouble> {
+fn look(roots: Vec<Root>) -> Result<Reading, Trouble> {
     let pids: Vec<u32> = roots.iter().filter_map(|(_, pid)| *pid).collect();
     let table = table(&pids)?;
     let parts = roots.into_iter().map(|(subject, pid)| {
@@ -176,7 +179,7 @@ fn look(roots: Vec<(Arc<str>, Option<u32>)>) -> Result<Reading, Trouble> {
 }
 
 impl Processes {
-    fn roots(&self) -> Result<Vec<(Arc<str>, Option<u32>)>, Trouble> {
+    fn roots(&self) -> Result<Vec<Root>, Trouble> {
         match &self.of {
             Of::Pid(pid) => Ok(vec![("".into(), Some(*pid))]),
             Of::File(file) => Ok(vec![("".into(), Some(from_file(file)?))]),
