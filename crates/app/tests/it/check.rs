@@ -163,10 +163,7 @@ async fn check_names_what_is_wrong_with_a_check() {
         ("kind = \"dsk\"", "check[0].kind: there is no check `dsk`; use one of"),
         ("kind = \"disk\"", "check[0].path: is missing: name a directory"),
         ("kind = \"disk\"\npath = \"data\"", "check[0].path: `data` must begin with `/`"),
-        (
-            "kind = \"cpu\"\ninterval = \"1ms\"",
-            "check[0].interval: `interval` and `timeout` are at",
-        ),
+        ("kind = \"cpu\"\ntimeout = \"1ms\"", "check[0].interval: `interval` and `timeout` are at"),
         ("kind = \"redis\"\nurl = \"redis://me:hunter2@h\"", "put that into a `password_file`"),
         ("kind = \"cpu\"\npath = \"/\"", "check[0].path: a check of the kind `cpu` has no `path`"),
         ("kind = \"cpu\"\ncritical = \"5GiB\"", "check[0].critical: nothing is measured here"),

@@ -77,14 +77,43 @@ async fn fails(source: &mut Box<dyn Source>, says: &str) {
     assert!(why.contains(says) && !why.contains("s3cret"), "{why}");
 }
 
-#[tokio::test]
-async fn redis_is_asked() {
+async fn redis(more: &[&str]) -> Server {
     let (dir, port) = (tempdir(), free_port());
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--save", "", "--port", &port.to_string(), "--dir"]);
-    command.arg(dir.path()).args(["--requirepass", "s3cret", "--maxclients", "50"]);
-    command.args(["--maxmemory", "100mb"]);
-    let server = started(command, dir, port, "Ready to accept connections").await;
+    command.arg(dir.path()).args(more);
+    started(command, dir, port, "Ready to accept connections").await
+}
+
+#[tokio::test]
+async fn a_redis_that_follows_another_says_how_that_goes() {
+    let primary = redis(&[]).await;
+    let port = primary.port.to_string();
+    let follower = redis(&["--replicaof", "127.0.0.1", &port, "--repl-timeout", "1"]).await;
+    let mut source = source("redis", &format!("redis://127.0.0.1:{}", follower.port), None);
+    let said = async |source: &mut Box<dyn Source>, down: bool| {
+        for _ in 0..1000 {
+            let part = source.ask().await.unwrap().parts.remove(0);
+            let says = part.said.is_some_and(|(state, text)| {
+                state == CheckState::Critical && text.contains("link to the primary")
+            });
+            if says == down {
+                return part.values;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("its link must be down: {down}")
+    };
+    let values = said(&mut source, false).await;
+    assert!(values.iter().any(|v| v.measure == "lag" && v.value < 10.0), "{values:?}");
+    drop(primary);
+    said(&mut source, true).await;
+}
+
+#[tokio::test]
+async fn redis_is_asked() {
+    let more = ["--requirepass", "s3cret", "--maxclients", "50", "--maxmemory", "100mb"];
+    let server = redis(&more).await;
     let url = format!("redis://127.0.0.1:{}", server.port);
     let secret = password(server.dir.path(), "s3cret");
     let mut redis = source("redis", &url, Some(&secret));
@@ -111,33 +140,46 @@ async fn postgresql_is_asked() {
     let (dir, port, bin) = (tempdir(), free_port(), postgres_bin());
     let secret = password(dir.path(), "s3cret");
     let user = is_root().then(|| number("postgres"));
-    let data = dir.path().join("data");
-    let as_user = |program: &str| {
+    let [data, copy] = ["data", "copy"].map(|name| dir.path().join(name));
+    let as_user = |program: &str, data: &Path| {
         let mut command = Command::new(bin.join(program));
-        command.current_dir("/").arg("-D").arg(&data);
+        command.current_dir("/").env("PGPASSWORD", "s3cret").arg("-D").arg(data);
         user.map(|user| command.uid(user).gid(user));
         command
     };
-    if let Some(user) = user {
-        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        std::fs::create_dir(&data).unwrap();
-        std::fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
-        chown(&data, Some(user), None).unwrap();
-        chown(&secret, Some(user), None).unwrap();
+    let serves = |data: &Path, port: u16| {
+        let mut command = as_user("postgres", data);
+        command.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
+        command.args(["-c", "unix_socket_directories=", "-c", "max_connections=10"]);
+        command
+    };
+    for data in [&data, &copy] {
+        std::fs::create_dir(data).unwrap();
+        std::fs::set_permissions(data, PermissionsExt::from_mode(0o700)).unwrap();
+        chown(data, user, None).unwrap();
     }
-    let mut init = as_user("initdb");
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    chown(&secret, user, None).unwrap();
+    let mut init = as_user("initdb", &data);
     init.args(["-U", "me", "-A", "scram-sha-256", "--no-sync", "--pwfile"]).arg(&secret);
     ran(&mut init);
-    let mut command = as_user("postgres");
-    command.args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"]);
-    command.args(["-c", "unix_socket_directories=", "-c", "max_connections=10"]);
-    let server = started(command, dir, port, "ready to accept connections").await;
+    let server = started(serves(&data, port), dir, port, "ready to accept connections").await;
     let url = format!("postgresql://me@127.0.0.1:{}/postgres", server.port);
     let mut postgres = source("postgresql", &url, Some(&secret));
     assert_eq!(measured(&mut postgres, "connections").await, 0.1);
     assert!(measured(&mut postgres, "latency").await > 0.0);
     let reading = postgres.ask().await.unwrap();
     assert!(!reading.parts[0].values.iter().any(|v| v.measure == "lag"), "it is a primary");
+    let mut backup = as_user("pg_basebackup", &copy);
+    backup.args(["-h", "127.0.0.1", "-U", "me", "--no-sync", "-c", "fast", "-R", "-p"]);
+    ran(backup.arg(server.port.to_string()));
+    let (log, port) = (tempdir(), free_port());
+    let ready = "ready to accept read-only connections";
+    let standby = started(serves(&copy, port), log, port, ready).await;
+    let there = format!("postgresql://me@127.0.0.1:{}/postgres", standby.port);
+    let lag = measured(&mut source("postgresql", &there, Some(&secret)), "lag").await;
+    assert!((0.0..60.0).contains(&lag), "{lag}");
+    drop(standby);
     let nowhere = url.replace("/postgres", "/nowhere");
     fails(&mut source("postgresql", &nowhere, Some(&secret)), "correct the database").await;
     let wrong = password(server.dir.path(), "another");

@@ -180,7 +180,7 @@ impl Check {
         if counts != before {
             status.since_unix_ms = clock::unix_millis();
             if counts != says {
-                status.why = status.pending.clone().unwrap_or_default();
+                status.why = "what it says now has not lasted yet".into();
             }
             self.announce(status, before);
         }
