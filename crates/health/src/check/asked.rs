@@ -103,10 +103,14 @@ impl Source for Asked {
     fn ask(&mut self) -> Asking<'_> {
         Box::pin(async move {
             let began = clock::now();
-            self.probe
-                .ask(&self.server)
-                .await
-                .map_err(|failure| Trouble::Failed(failure.text.to_string()))?;
+            self.probe.ask(&self.server).await.map_err(|failure| {
+                // A replica's name goes without saying; a server's place does not.
+                let at = &*self.server.id.endpoint.authority;
+                Trouble::Failed(match failure.text.contains(at) {
+                    true => failure.text.to_string(),
+                    false => format!("{at}: {}", failure.text),
+                })
+            })?;
             let took = clock::now().saturating_duration_since(began);
             Ok(Reading::of([value("latency", took.as_secs_f64(), Unit::Seconds)]))
         })

@@ -19,19 +19,23 @@ const JITTER: f64 = 0.1;
 /// Characters of a measure's name.
 const NAME: usize = 64;
 
+/// Looks until it is to end. A look and a pause may be broken off; what was found is always
+/// taken whole, or somebody who was told would never hear of the end.
 pub(super) async fn run(mut check: Check, mut ended: watch::Receiver<bool>) {
     let mut source = None;
     let mut rng = rng::from_os();
     loop {
-        let turn = async {
-            let reading = check.look(&mut source).await;
-            check.take(reading, clock::now()).await;
-            sleep(rng::jittered(check.settings.interval, JITTER, &mut rng)).await;
+        let reading = tokio::select! {
+            biased;
+            _ = ended.wait_for(|ended| *ended) => break,
+            reading = check.look(&mut source) => reading,
         };
+        check.take(reading, clock::now()).await;
+        let pause = rng::jittered(check.settings.interval, JITTER, &mut rng);
         tokio::select! {
             biased;
             _ = ended.wait_for(|ended| *ended) => break,
-            () = turn => {}
+            () = sleep(pause) => {}
         }
     }
     check.end().await;
