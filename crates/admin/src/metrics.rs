@@ -4,6 +4,7 @@
 //! Prometheus' conventions: base units, `_total` on counters, one meaning a label.
 
 use crate::answers;
+mod check;
 mod job;
 mod keys;
 mod load;
@@ -13,6 +14,7 @@ mod scale;
 use crate::ports::{AdminState, Healing, Source};
 use crate::process;
 use crate::view::{BatchView, GatewayView, KeyView, ScaleView, TenantView};
+use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::job::JobStatus;
@@ -85,6 +87,7 @@ struct Reading {
     recovery: Option<Arc<dyn Healing>>,
     scales: BTreeMap<String, ScaleView>,
     jobs: Vec<JobStatus>,
+    checks: Vec<CheckStatus>,
 }
 
 impl Reading {
@@ -101,6 +104,7 @@ impl Reading {
             recovery: state.recovery.clone(),
             scales: source.scales(),
             jobs: source.jobs(),
+            checks: source.checks(),
         }
     }
 }
@@ -123,6 +127,7 @@ impl Collector for Reading {
         self.instances(&mut to)?;
         self.scales(&mut to)?;
         self.jobs(&mut to)?;
+        self.checks(&mut to)?;
         self.keys(&mut to)?;
         self.tenants(&mut to)?;
         self.whole(&mut to)?;

@@ -5,6 +5,7 @@ use crate::view::{
     RecoveryView, ScaleView, TenantView, WhyView,
 };
 use evenkeel_domain::Pool;
+use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::job::{JobOrder, JobStatus};
@@ -65,6 +66,11 @@ pub trait Source: Send + Sync {
 
     /// Jobs, by name.
     fn jobs(&self) -> Vec<JobStatus> {
+        Vec::new()
+    }
+
+    /// Where checks stand, by name.
+    fn checks(&self) -> Vec<CheckStatus> {
         Vec::new()
     }
 

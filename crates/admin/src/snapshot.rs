@@ -3,7 +3,8 @@
 use crate::answers;
 use crate::ports::{AdminState, Source};
 use crate::view::{
-    GatewayView, JobView, Latency, ProcessView, Readiness, ReplicaView, ServiceView, Snapshot,
+    CheckView, GatewayView, JobView, Latency, ProcessView, Readiness, ReplicaView, ServiceView,
+    Snapshot,
 };
 use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
@@ -66,6 +67,7 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         keys: state.source.keys(),
         tenants: state.source.tenants(),
         jobs: state.source.jobs().into_iter().map(JobView::from).collect(),
+        checks: state.source.checks().into_iter().map(CheckView::from).collect(),
         recovery: state.recovery.as_ref().map(|healing| healing.view()),
     }
 }

@@ -7,6 +7,7 @@
 mod keys;
 
 pub use keys::{KeyView, LimitsView, TenantView, UsageView};
+mod check;
 mod job;
 mod recovery;
 mod scale;
@@ -16,6 +17,7 @@ pub use recovery::{
     RecoveryView, RowView, SignView, StormView, WhyView,
 };
 
+pub use check::{CheckValueView, CheckView};
 pub use job::{JobFailureView, JobView};
 pub use scale::{ScaleBody, ScaleView};
 
@@ -54,6 +56,9 @@ pub struct Snapshot {
     /// Commands that must reach their end, by name.
     #[serde(default)]
     pub jobs: Vec<JobView>,
+    /// Checks of hosts, devices, neighbours and databases, by name.
+    #[serde(default)]
+    pub checks: Vec<CheckView>,
     /// Incidents; absent where nothing is done about them in this process.
     #[serde(default)]
     pub recovery: Option<RecoveryView>,

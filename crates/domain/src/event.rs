@@ -90,6 +90,19 @@ pub enum EventKind {
         /// What made it so.
         why: String,
     },
+    /// A check says something else.
+    Check {
+        /// The check.
+        check: String,
+        /// Which of the things it looks at; empty where there is one.
+        subject: String,
+        /// What it said.
+        from: String,
+        /// What it says.
+        to: String,
+        /// What made it so.
+        why: String,
+    },
     /// An incident has moved.
     Incident {
         /// Its number.

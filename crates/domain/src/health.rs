@@ -197,10 +197,28 @@ pub enum SignalKind {
         /// What was expected and what came.
         text: Arc<str>,
     },
+    /// What a check says of it.
+    Check {
+        /// The check.
+        name: Arc<str>,
+        /// What is wrong; `None` when nothing is any more.
+        against: Option<CheckFault>,
+        /// Whether it says so for the first time.
+        news: bool,
+    },
     /// Its process was started (by our supervisor).
     Started,
     /// Its process ended (our supervisor saw it).
     Exited(Arc<str>),
+}
+
+/// What a check has against a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckFault {
+    /// For people: what was measured, and what it may be.
+    pub text: Arc<str>,
+    /// It cannot serve so, whatever it is asked.
+    pub definite: bool,
 }
 
 /// Why a probe failed.

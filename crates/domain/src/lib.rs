@@ -17,6 +17,7 @@
 pub mod ability;
 pub mod account;
 pub mod answers;
+pub mod check;
 pub mod clock;
 pub mod durable;
 pub mod endpoint;

@@ -10,6 +10,7 @@
 
 pub mod anomaly;
 pub mod authority;
+pub mod check;
 pub mod detector;
 pub mod fusion;
 pub mod operator;

@@ -4,6 +4,7 @@
 
 use evenkeel_admin::view::{GatewayView, OverrideView};
 use evenkeel_admin::{AdminState, Control, ControlError, ControlFuture, Follow, Source};
+use evenkeel_domain::check::{CheckState, CheckStatus, CheckValue, Unit};
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::job::JobOrder;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
@@ -210,6 +211,27 @@ impl Source for Fake {
             owner: "night shift".into(),
             until_unix_ms: Some(clock::unix_millis() + 1_500_500),
         }]
+    }
+
+    fn checks(&self) -> Vec<CheckStatus> {
+        let check = |name: &str, subject: &str, state, why: &str| CheckStatus {
+            check: name.into(),
+            kind: "disk".into(),
+            subject: subject.into(),
+            state,
+            since_unix_ms: clock::unix_millis().saturating_sub(60_500),
+            why: why.into(),
+            pending: None,
+            looked_unix_ms: Some(clock::unix_millis()),
+            values: vec![CheckValue { measure: "used".into(), value: 0.95, unit: Unit::Share }],
+            replicas: vec!["chat-1".into()],
+        };
+        let pending = Some("warning: used 85% (warning from 80%)".into());
+        vec![
+            check("disk", "", CheckState::Critical, "used 95% (critical from 90%)\u{1b}[2J"),
+            check("gpu", "GPU 0", CheckState::Unknown, "no driver"),
+            CheckStatus { pending, ..check("root", "", CheckState::Ok, "used 40%") },
+        ]
     }
 
     fn gateway(&self) -> GatewayView {

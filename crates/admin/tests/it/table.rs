@@ -15,6 +15,9 @@ async fn snapshot() -> Snapshot {
     snapshot.at_unix_ms = AT;
     snapshot.gateway.started_unix_ms = AT - 7_500_000;
     snapshot.overrides[0].until_unix_ms = Some(AT + 1_500_000);
+    for check in &mut snapshot.checks {
+        check.since_unix_ms = AT - 60_500;
+    }
     for service in &mut snapshot.services {
         service.requests_per_second *= 0.123;
         service.errors_per_second = 0.0;

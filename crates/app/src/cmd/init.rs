@@ -84,6 +84,13 @@ balance = "least_requests"
   # command = ["llama-server", "-m", "model.gguf", "--port", "{{port}}"]
   # copies = 2
   # env = {{ CUDA_VISIBLE_DEVICES = "{{index}}" }}
+
+# What is looked at beside replicas: disks, GPUs, databases, scripts of your own.
+# [[check]]
+# name = "models-disk"
+# kind = "disk"
+# path = "/models"
+# critical = "95%"
 "#,
         model = quoted(&args.model),
     )

@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Show it anew each second, until Ctrl-C
     #[arg(short, long)]
     watch: bool,
+    /// Show checks with which nothing is wrong, too
+    #[arg(long)]
+    checks: bool,
     /// As JSON; with --watch one line a second
     #[arg(long)]
     json: bool,
@@ -41,7 +44,7 @@ pub(crate) struct Args {
 /// When the server refuses, or something else answers there.
 pub(crate) async fn run(args: Args, client: &AdminClient) -> Result<ExitCode, ClientError> {
     if args.watch {
-        return watch(args.json, client).await;
+        return watch(&args, client).await;
     }
     let snapshot = match client.snapshot().await {
         Err(error @ ClientError::Nobody { .. }) => {
@@ -53,10 +56,20 @@ pub(crate) async fn run(args: Args, client: &AdminClient) -> Result<ExitCode, Cl
     let text = if args.json {
         serde_json::to_string_pretty(&snapshot).unwrap_or_default() + "\n"
     } else {
-        paint(&render(&snapshot, None, size().map(|(columns, _)| columns)), colours())
+        paint(
+            &render(&filtered(&args, &snapshot), None, size().map(|(columns, _)| columns)),
+            colours(),
+        )
     };
     put(&text);
     Ok(code(&snapshot))
+}
+
+/// Without those checks that nobody has to look at, unless they are asked for.
+fn filtered(args: &Args, snapshot: &Snapshot) -> Snapshot {
+    let mut shown = snapshot.clone();
+    shown.checks.retain(|check| args.checks || check.state != "ok");
+    shown
 }
 
 fn code(snapshot: &Snapshot) -> ExitCode {
@@ -98,12 +111,12 @@ impl Drop for Screen {
     }
 }
 
-async fn watch(json: bool, client: &AdminClient) -> Result<ExitCode, ClientError> {
+async fn watch(args: &Args, client: &AdminClient) -> Result<ExitCode, ClientError> {
     let bad = |e: io::Error| ClientError::Setting(format!("signals cannot be caught: {e}"));
     let mut interrupted = signal(SignalKind::interrupt()).map_err(bad)?;
     let mut terminated = signal(SignalKind::terminate()).map_err(bad)?;
     let mut ticks = tokio::time::interval(FRAME);
-    let screen = (!json && io::stdout().is_terminal()).then(Screen::enter);
+    let screen = (!args.json && io::stdout().is_terminal()).then(Screen::enter);
     let mut before: Option<Snapshot> = None;
     let mut ended = ExitCode::from(NOBODY);
     loop {
@@ -131,10 +144,11 @@ async fn watch(json: bool, client: &AdminClient) -> Result<ExitCode, ClientError
             Err(error) => return Err(error),
             Ok(snapshot) => {
                 ended = code(&snapshot);
-                let text = if json {
+                let text = if args.json {
                     serde_json::to_string(&snapshot).unwrap_or_default() + "\n"
                 } else {
-                    render(&snapshot, before.as_ref(), size().map(|(columns, _)| columns)) + "\n"
+                    let now = filtered(args, &snapshot);
+                    render(&now, before.as_ref(), size().map(|(columns, _)| columns)) + "\n"
                 };
                 before = Some(snapshot);
                 text

@@ -2,6 +2,7 @@
 
 use super::answers;
 use super::batch;
+use super::checks;
 use super::file::{Config, TlsConfig};
 use super::job;
 use super::keys;
@@ -54,6 +55,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         problems.add("service", "no service is configured; add a [[service]] with a replica");
     }
     for (key, text) in recovery::problems(config).into_iter().chain(job::problems(config)) {
+        problems.add(key, text);
+    }
+    for (key, text) in checks::problems(config) {
         problems.add(key, text);
     }
     for (key, text) in answers::across(config).into_iter().chain(keys::problems(config)) {

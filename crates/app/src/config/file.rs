@@ -4,6 +4,7 @@ use super::keys::KeyConfig;
 use super::recovery::PlaybookConfig;
 use super::service::ServiceConfig;
 use evenkeel_batch::BatchSettings;
+use evenkeel_domain::check::CheckSettings;
 use evenkeel_domain::incident::Rules;
 use evenkeel_domain::job::JobSettings;
 use evenkeel_domain::settings::TenantSettings;
@@ -39,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) service: Vec<ServiceConfig>,
     /// Commands that must reach their end.
     pub(crate) job: Vec<JobSettings>,
+    /// What is looked at beside replicas: hosts, devices, neighbours, databases.
+    pub(crate) check: Vec<CheckSettings>,
     /// How much is done about replicas that do not serve.
     pub(crate) recovery: Rules,
     /// What is done about them, for services where the usual is not right.

@@ -9,6 +9,7 @@
 mod answers;
 mod batch;
 mod check;
+mod checks;
 mod file;
 mod job;
 pub(crate) mod keys;

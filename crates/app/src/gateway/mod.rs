@@ -10,6 +10,7 @@
 
 mod accounts;
 mod batch;
+mod checks;
 mod control;
 mod degrade;
 mod discover;
@@ -33,6 +34,7 @@ use evenkeel_domain::event::EventLog;
 use evenkeel_gateway::access_log::AccessLog;
 use evenkeel_gateway::{GatewaySettings, Listener, Shared, worker};
 use evenkeel_health::Authority;
+use evenkeel_health::check::Checks;
 use evenkeel_health::probe::runner::Runner;
 use evenkeel_wire::tls::{self, ServerIdentity};
 use evenkeel_wire::within;
@@ -64,6 +66,8 @@ const TO_KEEPER: usize = 256;
 const ADMIN_ENDS: Duration = Duration::from_secs(1);
 /// How long the store may take to close.
 const STORE_ENDS: Duration = Duration::from_secs(1);
+/// How long checks may take to end, and the scripts that they run.
+const CHECKS_END: Duration = Duration::from_millis(500);
 /// Lines of batches that may wait to be taken by one worker.
 const LINES: usize = 64;
 /// How often certificate files are looked at.
@@ -131,6 +135,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     };
     let shared = Shared::new(settings, signals.0.clone(), events.clone(), access, tracer);
     let runner = Runner::new(signals.0.clone());
+    let to_authority = signals.0.clone();
     let (authority, handle) = Authority::new(signals, events.clone(), runner);
     tokio::spawn(authority.run());
     let (to_keeper, outbox) = mpsc::channel(TO_KEEPER);
@@ -143,6 +148,10 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let within = batches.as_ref().map(Batches::within);
     let mut roster = Roster::new(shared.clone(), handle, state.clone(), within);
     roster.configure(&config).await?;
+    let members = Arc::new(checks::GatewayMembers(state.clone()));
+    let checks = Arc::new(Checks::start(members, to_authority, events.clone())?);
+    checks.configure(config.check.clone());
+    state.set_checks(checks.clone());
     let workers = start_workers(&shared, sorted.workers, listeners, &config)?;
     let admin_ends = watch::Sender::new(false);
     let drain = config.gateway.drain;
@@ -184,6 +193,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     admin_ends.send_replace(true);
     let _ = timeout(ADMIN_ENDS, admin).await;
     recovery.end(STORE_ENDS).await;
+    checks.end(CHECKS_END).await;
     if let Some(batches) = batches {
         batches.end(STORE_ENDS).await;
     }

@@ -2,20 +2,23 @@
 
 use super::accounts::Accounts;
 use super::overrides::Overrides;
+use crate::config::Config;
 use evenkeel_admin::view::{BatchView, GatewayView, KeyView, OverrideView, ScaleView, TenantView};
 use evenkeel_admin::{Follow, Source};
+use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::job::JobStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Pool, Replica, clock};
 use evenkeel_gateway::Shared;
+use evenkeel_health::check::Checks;
 use evenkeel_health::operator::Order;
 use evenkeel_supervisor::logs;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 type Services = Vec<(Arc<ServiceSettings>, Arc<Pool>)>;
 
@@ -36,6 +39,7 @@ pub(super) struct GatewayState {
     sizes: Mutex<Option<BTreeMap<String, u32>>>,
     scales: Mutex<BTreeMap<String, ScaleView>>,
     jobs: Mutex<Vec<JobStatus>>,
+    checks: OnceLock<Arc<Checks>>,
 }
 
 impl GatewayState {
@@ -54,6 +58,19 @@ impl GatewayState {
             sizes: Mutex::default(),
             scales: Mutex::default(),
             jobs: Mutex::default(),
+            checks: OnceLock::new(),
+        }
+    }
+
+    /// These are looked at; once.
+    pub(super) fn set_checks(&self, checks: Arc<Checks>) {
+        let _ = self.checks.set(checks);
+    }
+
+    /// What a configuration wants looked at.
+    pub(super) fn configure_checks(&self, config: &Config) {
+        if let Some(checks) = self.checks.get() {
+            checks.configure(config.check.clone());
         }
     }
 
@@ -230,6 +247,10 @@ impl Source for GatewaySource {
 
     fn jobs(&self) -> Vec<JobStatus> {
         self.state.jobs()
+    }
+
+    fn checks(&self) -> Vec<CheckStatus> {
+        self.state.checks.get().map(|checks| checks.statuses()).unwrap_or_default()
     }
 
     fn scales(&self) -> BTreeMap<String, ScaleView> {

@@ -6,6 +6,7 @@
 mod access_log;
 mod answers;
 mod batch;
+mod check;
 mod clients;
 mod counts;
 mod curl;

@@ -295,6 +295,9 @@ fn speaks_against(kind: &SignalKind) -> Option<String> {
         SignalKind::ProbeFailed(failure) => Some(format!("a probe failed: {}", failure.text)),
         SignalKind::Deviated(text) => Some(format!("it deviated from its peers: {text}")),
         SignalKind::Golden { right: false, text } => Some(format!("a wrong answer: {text}")),
+        SignalKind::Check { name, against: Some(fault), news: true } => {
+            Some(format!("the check {name}: {}", fault.text))
+        }
         SignalKind::Exited(how) => Some(format!("its process ended: {how}")),
         _ => None,
     }

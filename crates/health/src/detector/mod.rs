@@ -3,6 +3,7 @@
 //! A new detector is one file here and one line in [`build`].
 
 mod broken;
+mod checks;
 mod consecutive;
 mod exit;
 mod lying;
@@ -58,6 +59,7 @@ pub fn build(settings: &ServiceSettings) -> Vec<Box<dyn Detector>> {
         Box::new(slow::Slow::default()),
         Box::new(consecutive::Consecutive::new(ejection)),
         Box::new(success_rate::SuccessRate::new(ejection)),
+        Box::new(checks::Checks::default()),
         Box::new(lying::Lying::new(answers.quorum.as_ref())),
     ]
 }

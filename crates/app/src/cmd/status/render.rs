@@ -1,6 +1,8 @@
 //! A snapshot in, text out: tables as wide as there is room for.
 
 // By path, as this file is: the admin crate's tests find it, too.
+#[path = "checks.rs"]
+mod checks;
 #[path = "incidents.rs"]
 mod incidents;
 #[path = "keys.rs"]
@@ -61,6 +63,7 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     if !now.jobs.is_empty() {
         out.push('\n');
     }
+    checks::lines(&mut out, &now.checks, now.at_unix_ms, width);
     if let Some(recovery) = &now.recovery {
         incidents::lines(&mut out, recovery, now.at_unix_ms, width);
     }

@@ -130,6 +130,9 @@ impl Heal {
             Some(open) if !open.held.is_empty() => format!("nothing for you: {}", open.held),
             Some(_) => "nothing for you: recovery is at work".into(),
             None if replica.live.gate() == Gate::Open => "nothing: it serves".into(),
+            None if replica.live.evidence().by.contains(&"check") => {
+                "see to what the check says; it is taken back once that is over".into()
+            }
             None => {
                 "nothing for you: it is watched, and acted upon once a second signal agrees".into()
             }
