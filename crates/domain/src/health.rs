@@ -175,15 +175,44 @@ pub enum SignalKind {
         /// Whether another replica of the service moved meanwhile.
         peers_move: bool,
     },
-    /// How long first bytes took lately (medians), here and with its peers.
+    /// How long it took lately for its work, and how long its peers took for the like.
     Pace {
-        /// Its own.
+        /// What was timed.
+        of: Timed,
+        /// Its own ordinary time.
         own: Duration,
         /// Of the other replicas of the service.
         peers: Duration,
         /// How many of its own were looked at.
         samples: u64,
     },
+    /// How its attempts for requests of one size ended lately.
+    Size {
+        /// Which size: each is twice the one before.
+        class: usize,
+        /// Its own faults since its last good answer to one of them.
+        row: u64,
+        /// Of the other replicas of the service: good, faults.
+        peers: (u64, u64),
+    },
+    /// Attempts that waited for long while younger ones on the same replica were answered.
+    PassedOver {
+        /// Its own: passed over, answered.
+        own: (u64, u64),
+        /// Of the other replicas of the service.
+        peers: (u64, u64),
+    },
+    /// It answered under this model name when that one was asked for.
+    Named {
+        /// A hash of what was asked for.
+        asked: u64,
+        /// What it said.
+        said: Arc<str>,
+    },
+    /// The name under which it answers differs from its peers', or no longer.
+    Differs(Option<Arc<str>>),
+    /// One of its series is anomalous by its own past and unlike its peers at the same moment.
+    Unusual(Arc<str>),
     /// A probe was answered as it should be, after this long.
     ProbeOk(Duration),
     /// A probe failed.
@@ -219,6 +248,15 @@ pub struct CheckFault {
     pub text: Arc<str>,
     /// It cannot serve so, whatever it is asked.
     pub definite: bool,
+}
+
+/// What was timed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timed {
+    /// First tokens and whole answers.
+    Answers,
+    /// The next token of a stream.
+    Tokens,
 }
 
 /// Why a probe failed.

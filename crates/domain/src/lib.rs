@@ -19,6 +19,7 @@ pub mod account;
 pub mod answers;
 pub mod check;
 pub mod clock;
+pub mod conduct;
 pub mod durable;
 pub mod endpoint;
 pub mod event;
@@ -39,6 +40,7 @@ mod watched;
 
 pub use ability::{Abilities, Known};
 pub use account::Account;
+pub use conduct::Conduct;
 pub use endpoint::Endpoint;
 pub use health::{Gate, Health, Signal, SignalKind};
 pub use outcome::{NetworkFault, Outcome, ReplicaFault};

@@ -37,6 +37,8 @@ pub enum ReplicaFault {
     Truncated,
     /// An answer that is not what its type promises, or empty where it may not be.
     Garbage,
+    /// An answer that went on past what was asked for.
+    Endless,
 }
 
 /// How the way to a replica broke.
@@ -64,6 +66,7 @@ pub const ALL: [Outcome; Outcome::COUNT] = [
     Outcome::ReplicaFault(ReplicaFault::Stalled),
     Outcome::ReplicaFault(ReplicaFault::Truncated),
     Outcome::ReplicaFault(ReplicaFault::Garbage),
+    Outcome::ReplicaFault(ReplicaFault::Endless),
     Outcome::NetworkFault(NetworkFault::Refused),
     Outcome::NetworkFault(NetworkFault::ConnectTimeout),
     Outcome::NetworkFault(NetworkFault::Unreachable),
@@ -73,7 +76,7 @@ pub const ALL: [Outcome; Outcome::COUNT] = [
 
 impl Outcome {
     /// How many different outcomes there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
 
     /// A dense number for counters, stable within one process.
     #[must_use]
@@ -84,8 +87,8 @@ impl Outcome {
             Self::Backpressure => 2,
             Self::Expired => 3,
             Self::ReplicaFault(fault) => 4 + fault as usize,
-            Self::NetworkFault(fault) => 9 + fault as usize,
-            Self::Cancelled => 13,
+            Self::NetworkFault(fault) => 10 + fault as usize,
+            Self::Cancelled => 14,
         }
     }
 
@@ -102,6 +105,7 @@ impl Outcome {
             Self::ReplicaFault(ReplicaFault::Stalled) => "stalled",
             Self::ReplicaFault(ReplicaFault::Truncated) => "truncated",
             Self::ReplicaFault(ReplicaFault::Garbage) => "garbage",
+            Self::ReplicaFault(ReplicaFault::Endless) => "endless",
             Self::NetworkFault(NetworkFault::Refused) => "refused",
             Self::NetworkFault(NetworkFault::ConnectTimeout) => "connect_timeout",
             Self::NetworkFault(NetworkFault::Unreachable) => "unreachable",
@@ -122,6 +126,17 @@ impl Outcome {
     #[must_use]
     pub const fn is_hard(self) -> bool {
         matches!(self, Self::NetworkFault(_))
+    }
+
+    /// Whether nothing came for too long, rather than something wrong: a pause of the process
+    /// looks the same at first.
+    #[must_use]
+    pub const fn is_silence(self) -> bool {
+        matches!(
+            self,
+            Self::ReplicaFault(ReplicaFault::Stalled | ReplicaFault::FirstByteTimeout)
+                | Self::NetworkFault(NetworkFault::ConnectTimeout)
+        )
     }
 
     /// Whether another replica may do better.

@@ -2,6 +2,7 @@
 
 use crate::ability::Abilities;
 use crate::clock;
+use crate::conduct::Conduct;
 use crate::endpoint::Endpoint;
 use crate::health::{Evidence, Gate, Health};
 use crate::histogram::Histogram;
@@ -116,6 +117,8 @@ pub struct Live {
     pub first_byte: Histogram,
     /// How much it may be given at once.
     pub room: Room,
+    /// What it is compared with its peers by.
+    pub conduct: Conduct,
     /// Why it is in its state, for people.
     why: ArcSwap<String>,
     /// What stands against it, in its state or not.
@@ -233,6 +236,7 @@ impl Live {
             outcomes: [const { AtomicU64::new(0) }; Outcome::COUNT],
             first_byte: Histogram::default(),
             room: Room::default(),
+            conduct: Conduct::default(),
             why: ArcSwap::from_pointee("not probed yet".to_owned()),
             evidence: ArcSwap::default(),
             signs: Mutex::default(),

@@ -10,7 +10,7 @@ use crate::route::head::{self, with_model};
 use crate::trace::RequestTrace;
 use crate::trace::parent::TRACEPARENT;
 use bytes::Bytes;
-use evenkeel_domain::replica::Identity;
+use evenkeel_domain::replica::{Identity, name_hash};
 use evenkeel_domain::{Known, Replica};
 use http::{HeaderMap, Method, Request, Uri};
 use hyper::body::Body;
@@ -116,6 +116,12 @@ impl Template {
             trace: self.trace.clone(),
             ..*self
         })
+    }
+
+    /// A hash of the model's name that the client asked for; 0 where it is not known.
+    pub(crate) fn asked(&self) -> u64 {
+        let name = self.model.as_ref().and_then(|(at, _)| self.held_body()?.get(at.clone()));
+        name.map_or(0, |name| name_hash(&String::from_utf8_lossy(name)))
     }
 
     /// The body as the client sent it, where it is held.

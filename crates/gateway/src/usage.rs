@@ -48,13 +48,40 @@ impl Usage {
     /// The usage that an answer's JSON names at its top, read on the way to checking that it
     /// is one whole JSON value. `None` when it is none.
     pub(crate) fn of_json(bytes: &[u8]) -> Option<Self> {
-        let found: Top<'_> = serde_json::from_slice(bytes).ok()?;
-        Some(found.0.map_or_else(Self::default, |raw| Self::read(raw.get())))
+        Told::of_json(bytes).map(|told| told.usage)
     }
 }
 
-/// Any JSON value, and its field `usage` where it is an object.
-struct Top<'a>(Option<&'a RawValue>);
+/// What an answer's JSON tells at its top.
+#[derive(Debug)]
+pub(crate) struct Told<'a> {
+    pub(crate) usage: Usage,
+    /// The model that gave it, as it stands there; empty where its name has escapes.
+    pub(crate) model: &'a str,
+}
+
+impl<'a> Told<'a> {
+    /// Reads it on the way to checking that it is one whole JSON value. `None` when it is none.
+    pub(crate) fn of_json(bytes: &'a [u8]) -> Option<Self> {
+        let Top(found) = serde_json::from_slice(bytes).ok()?;
+        let name = found.model.map(RawValue::get).unwrap_or_default();
+        let plain = name.strip_prefix('"').and_then(|n| n.strip_suffix('"'));
+        Some(Self {
+            usage: found.usage.map_or_else(Usage::default, |raw| Usage::read(raw.get())),
+            model: plain.filter(|name| !name.contains('\\')).unwrap_or_default(),
+        })
+    }
+}
+
+/// Fields of the JSON value, where it is an object.
+#[derive(Default)]
+struct Found<'a> {
+    usage: Option<&'a RawValue>,
+    model: Option<&'a RawValue>,
+}
+
+/// Any JSON value, and some of its fields.
+struct Top<'a>(Found<'a>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -65,69 +92,79 @@ impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
 struct Any;
 
 impl<'de> Visitor<'de> for Any {
-    type Value = Option<&'de RawValue>;
+    type Value = Found<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut usage = None;
-        while let Some(IsUsage(is)) = map.next_key()? {
-            if is {
-                usage = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
+        let mut found = Found::default();
+        while let Some(key) = map.next_key()? {
+            match key {
+                Key::Usage => found.usage = Some(map.next_value()?),
+                Key::Model => found.model = Some(map.next_value()?),
+                Key::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
             }
         }
-        Ok(usage)
+        Ok(found)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
+        Ok(Found::default())
     }
 
     fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
+        Ok(Found::default())
     }
 
     fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
+        Ok(Found::default())
     }
 
     fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
+        Ok(Found::default())
     }
 
     fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
+        Ok(Found::default())
     }
 
     fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(None)
+        Ok(Found::default())
     }
 
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(None)
+        Ok(Found::default())
     }
 }
 
-/// Whether a key is `usage`; no key is copied.
-struct IsUsage(bool);
+/// What a key is; no key is copied.
+enum Key {
+    Usage,
+    Model,
+    Other,
+}
 
-impl<'de> Deserialize<'de> for IsUsage {
+impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Name;
         impl Visitor<'_> for Name {
-            type Value = IsUsage;
+            type Value = Key;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a name")
             }
 
-            fn visit_str<E: Error>(self, name: &str) -> Result<IsUsage, E> {
-                Ok(IsUsage(name == "usage"))
+            fn visit_str<E: Error>(self, name: &str) -> Result<Key, E> {
+                Ok(match name {
+                    "usage" => Key::Usage,
+                    "model" => Key::Model,
+                    _ => Key::Other,
+                })
             }
         }
         from.deserialize_str(Name)
@@ -153,6 +190,15 @@ mod tests {
         let odd = Usage { prompt: None, completion: Some(5) };
         assert_eq!(of(r#"{"usage":{"prompt_tokens":"3","completion_tokens":5}}"#), odd);
         assert_eq!(of(r#"{"usage":1,"usage":{"output_tokens":5}}"#), odd);
+    }
+
+    #[test]
+    fn the_model_is_found_at_the_top_only() {
+        let of = |text: &'static str| Told::of_json(text.as_bytes()).unwrap().model;
+        assert_eq!(of(r#"{"model":"a/b","usage":{"model":"c"}}"#), "a/b");
+        for none in [r#"{"x":{"model":"c"}}"#, r#"{"model":3}"#, r#"{"model":"a\"b"}"#, "[]"] {
+            assert_eq!(of(none), "", "{none}");
+        }
     }
 
     #[test]

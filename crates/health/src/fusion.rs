@@ -10,7 +10,9 @@ pub enum Weight {
     Clear,
     /// One signal.
     One(String),
-    /// Two independent signals, or one strong by its own statistics.
+    /// Two independent signals at once.
+    Two(String),
+    /// One strong by its own statistics.
     Enough(String),
     /// Definite.
     Certain(String),
@@ -23,17 +25,18 @@ pub fn weigh(verdicts: &[(&'static str, Verdict)]) -> Weight {
     let mut strong = Vec::new();
     for (name, verdict) in verdicts {
         match verdict {
-            Verdict::Clear => {}
+            Verdict::Clear | Verdict::Busy(_) => {}
             Verdict::Definite(text) => return Weight::Certain(format!("{name}: {text}")),
             Verdict::Strong(text) => strong.push(format!("{name}: {text}")),
             Verdict::Suspicion(text) => suspicions.push(format!("{name}: {text}")),
         }
     }
-    let enough = !strong.is_empty() || suspicions.len() >= 2;
+    let (enough, two) = (!strong.is_empty(), suspicions.len() >= 2);
     strong.append(&mut suspicions);
     match strong.is_empty() {
         true => Weight::Clear,
         false if enough => Weight::Enough(strong.join("; ")),
+        false if two => Weight::Two(strong.join("; ")),
         false => Weight::One(strong.join("; ")),
     }
 }
@@ -52,6 +55,8 @@ pub struct Situation {
     pub ramped: bool,
     /// Whether statistics may isolate one more of this service.
     pub may_isolate: bool,
+    /// Whether two signals have stood together for longer than a pause lasts.
+    pub two_last: bool,
 }
 
 /// The next state, and whether what stands against the replica is definite.
@@ -63,8 +68,9 @@ pub fn next(weight: &Weight, s: Situation) -> (Health, bool) {
         (_, H::Starting) if !s.proven => (H::Starting, true),
         (Weight::Certain(_), _) => (H::Isolated, true),
         (Weight::Enough(_), _) if s.may_isolate => (H::Isolated, false),
-        (Weight::Enough(_) | Weight::One(_), H::Isolated) => (H::Isolated, false),
-        (Weight::Enough(_) | Weight::One(_), _) => (H::Suspect, false),
+        (Weight::Two(_), _) if s.may_isolate && s.two_last => (H::Isolated, false),
+        (Weight::Enough(_) | Weight::Two(_) | Weight::One(_), H::Isolated) => (H::Isolated, false),
+        (Weight::Enough(_) | Weight::Two(_) | Weight::One(_), _) => (H::Suspect, false),
         (Weight::Clear, H::Isolated) if s.serving_time || !s.proven => {
             (H::Isolated, !s.serving_time)
         }
@@ -91,7 +97,7 @@ mod tests {
     fn all_situations() -> Vec<Situation> {
         let mut out = Vec::new();
         for health in ALL_HEALTH {
-            for bits in 0..16u8 {
+            for bits in 0..32u8 {
                 let bit = |n: u8| bits & (1 << n) != 0;
                 out.push(Situation {
                     health,
@@ -99,16 +105,18 @@ mod tests {
                     serving_time: bit(1),
                     ramped: bit(2),
                     may_isolate: bit(3),
+                    two_last: bit(4),
                 });
             }
         }
         out
     }
 
-    fn weights() -> [Weight; 4] {
+    fn weights() -> [Weight; 5] {
         [
             Weight::Clear,
             Weight::One("a".into()),
+            Weight::Two("ab".into()),
             Weight::Enough("b".into()),
             Weight::Certain("c".into()),
         ]
@@ -121,6 +129,14 @@ mod tests {
             assert!(health != Health::Isolated || s.health == Health::Isolated, "{s:?}");
             let (health, definite) = next(&Weight::Certain("x".into()), s);
             assert_eq!(Gate::of(health, definite), Gate::Shut, "{s:?}");
+        }
+    }
+
+    #[test]
+    fn two_signals_isolate_only_when_they_last() {
+        for s in all_situations().into_iter().filter(|s| !s.two_last) {
+            let (health, _) = next(&Weight::Two("x".into()), s);
+            assert!(health != Health::Isolated || s.health == Health::Isolated, "{s:?}");
         }
     }
 
@@ -164,7 +180,7 @@ mod tests {
             ("exit", Verdict::Clear),
             ("silence", Verdict::Suspicion("still".into())),
         ];
-        let Weight::Enough(text) = weigh(&verdicts) else { panic!("two are enough") };
+        let Weight::Two(text) = weigh(&verdicts) else { panic!("there are two") };
         assert_eq!(text, "probe: timed out; silence: still");
         assert!(matches!(weigh(&verdicts[..2]), Weight::One(_)));
     }

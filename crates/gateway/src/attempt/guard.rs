@@ -7,7 +7,9 @@ pub(crate) use super::request::{LogLine, RequestGuard};
 use crate::admit::concurrency::Work;
 use crate::trace::{AttemptTrace, RequestTrace};
 use crate::worker::Worker;
-use evenkeel_domain::{Incarnation, Outcome, Replica, clock};
+use evenkeel_domain::conduct::GAPS;
+use evenkeel_domain::replica::name_hash;
+use evenkeel_domain::{Incarnation, Outcome, Replica, SignalKind, clock};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant};
 const BUSY: Duration = Duration::from_millis(250);
 /// … and at most, whatever it says: it may be free sooner.
 const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// Characters of a model's name that are told.
+const NAME_SHOWN: usize = 200;
 
 /// One attempt under way on a replica.
 pub(crate) struct AttemptGuard {
@@ -32,7 +37,8 @@ pub(crate) struct AttemptGuard {
     apart: bool,
     /// The answer has begun.
     begun: Cell<bool>,
-    /// Set by the exchange when it gives the attempt up for a reason of its own.
+    /// Set by the exchange when it gives the attempt up for a reason of its own; `Cancelled`
+    /// when a younger attempt elsewhere was faster.
     abandoned: Rc<Cell<Option<Outcome>>>,
     trace: Option<AttemptTrace>,
 }
@@ -110,13 +116,38 @@ impl AttemptGuard {
     pub(crate) fn first_byte(&self) {
         let now = clock::now();
         let took = now.saturating_duration_since(self.started);
-        self.replica.live.moved(now);
-        self.replica.live.record_first_byte(took);
+        let live = &self.replica.live;
+        live.moved(now);
+        live.record_first_byte(took);
         self.begun();
         if let Some(class) = self.request.work().class() {
             let us = micros(took);
-            self.replica.live.room.record(clock::millis(self.started), class, us, us);
+            live.room.record(clock::millis(self.started), class, us, us);
+            live.conduct.took(class, took);
         }
+        if let Some(size) = self.request.work().size() {
+            live.conduct.answered(size, self.started);
+        }
+    }
+
+    /// A token came so long after the one before it.
+    pub(crate) fn gap(&self, gap: Duration) {
+        self.replica.live.conduct.took(GAPS, gap);
+    }
+
+    /// The answer says that this model gave it; `asked` is a hash of what was asked for.
+    pub(crate) fn named(&self, asked: u64, said: &str) {
+        if asked == 0 || !self.replica.live.conduct.named(asked, name_hash(said)) {
+            return;
+        }
+        let said = said.chars().take(NAME_SHOWN).collect::<String>().into();
+        self.worker.shared.signal(&self.replica, SignalKind::Named { asked, said }, clock::now());
+    }
+
+    /// The answer is whole and has nothing in it. Whether that is the first such answer to its
+    /// request.
+    pub(crate) fn hollow(&self) -> bool {
+        !self.request.hollow.replace(true)
     }
 
     /// The answer has begun, at a time that says nothing of the replica.
@@ -128,11 +159,13 @@ impl AttemptGuard {
 
     /// The answer is here whole, with so many tokens that were generated for it.
     pub(crate) fn generated(&self, tokens: u64) {
-        if self.request.work() == Work::Generated {
+        if let Work::Generated(_) = self.request.work() {
             let took = clock::now().saturating_duration_since(self.started);
             let us = micros(took);
             let (class, comparable) = Work::generated(tokens, us);
-            self.replica.live.room.record(clock::millis(self.started), class, comparable, us);
+            let live = &self.replica.live;
+            live.room.record(clock::millis(self.started), class, comparable, us);
+            live.conduct.took(class, Duration::from_micros(comparable));
         }
     }
 
@@ -182,6 +215,11 @@ impl AttemptGuard {
             trace.settle(outcome);
         }
         self.begun();
+        if let Some(size) = self.request.work().size()
+            && (outcome == Outcome::Ok || outcome.blames_replica())
+        {
+            self.replica.live.conduct.ended(size, outcome == Outcome::Ok);
+        }
         self.replica.live.leave();
         if self.apart {
             self.replica.live.leave_suspect();
@@ -200,13 +238,33 @@ impl AttemptGuard {
     }
 }
 
+impl AttemptGuard {
+    /// A younger attempt elsewhere was answered first: what this one waited is the least that
+    /// it would have taken.
+    fn overtaken(&self) {
+        if self.begun.get() {
+            return;
+        }
+        let live = &self.replica.live;
+        if let Work::Stream(class) = self.request.work() {
+            live.conduct.took(class, clock::now().saturating_duration_since(self.started));
+        }
+        if let Some(size) = self.request.work().size() {
+            live.conduct.late(size, self.started);
+        }
+    }
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Drop for AttemptGuard {
     fn drop(&mut self) {
-        let outcome = self.abandoned.take().unwrap_or(Outcome::Cancelled);
-        self.end(outcome);
+        let abandoned = self.abandoned.take();
+        if abandoned == Some(Outcome::Cancelled) && !self.settled {
+            self.overtaken();
+        }
+        self.end(abandoned.unwrap_or(Outcome::Cancelled));
     }
 }

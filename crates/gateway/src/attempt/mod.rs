@@ -19,7 +19,7 @@ use crate::resume::live::Live;
 use crate::shared::Reserved;
 use crate::template::Template;
 use crate::upstream::{AnswerBody, SendFailure};
-use crate::usage::Usage;
+use crate::usage::Told;
 use crate::worker::Worker;
 use bytes::{Bytes, BytesMut};
 use classify::Verdict;
@@ -197,7 +197,7 @@ async fn good(
     }
     if let Some(watch) = &template.watch {
         if headers::is_type(&head.headers, "text/event-stream") {
-            return Box::pin(stream::open(watch, guard, answer)).await;
+            return Box::pin(stream::open(watch, template.asked(), guard, answer)).await;
         }
         if template.is_onward() {
             return stream::diverged(guard, "answered without a stream".into());
@@ -316,12 +316,13 @@ async fn whole_json(
     if let Some(many) = many {
         one = many.freeze();
     }
-    let Some(usage) = Usage::of_json(&one) else {
+    let Some(told) = Told::of_json(&one) else {
         let outcome = Outcome::ReplicaFault(ReplicaFault::Garbage);
         return fail(guard, outcome, "answer is not valid JSON".into(), |_| ());
     };
-    request.used(usage);
-    if let Some(tokens) = usage.completion {
+    request.used(told.usage);
+    guard.named(template.asked(), told.model);
+    if let Some(tokens) = told.usage.completion {
         guard.generated(tokens);
     }
     finish(guard, request, answer.head, OutBody::full(one), Outcome::Ok)

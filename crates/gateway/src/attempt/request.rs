@@ -29,6 +29,8 @@ pub(crate) struct RequestGuard {
     trace: Option<Rc<RequestTrace>>,
     events: Cell<u64>,
     internal: Cell<bool>,
+    /// A replica gave it an answer with nothing in it.
+    pub(super) hollow: Cell<bool>,
     /// What it owes to limits, and whether its end is the bill's.
     bill: Option<Rc<Bill>>,
     pays: bool,
@@ -78,6 +80,7 @@ impl RequestGuard {
             trace,
             events: Cell::new(0),
             internal: Cell::new(false),
+            hollow: Cell::new(false),
             bill: None,
             pays: false,
         }
@@ -121,6 +124,7 @@ impl RequestGuard {
             aside: Some(Aside { of: of.clone(), answerer: RefCell::default() }),
             status: Cell::new(0),
             internal: Cell::new(false),
+            hollow: Cell::new(false),
             log: None,
             trace: None,
             events: Cell::new(0),

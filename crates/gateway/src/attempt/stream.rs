@@ -3,6 +3,7 @@
 
 use super::guard::AttemptGuard;
 use super::{Answer, End, Opened, fail};
+use crate::resume::events::Blocks;
 use crate::resume::fit::Fit;
 use crate::resume::ledger::Ledger;
 use crate::resume::live::{Live, Next};
@@ -19,8 +20,12 @@ use std::rc::Rc;
 /// How much may come before the first token.
 const PREFACE_MAX: usize = 1 << 20;
 
+/// Events of an answer without any text from which it is no answer: the role, the finish
+/// reason, and more than one empty token.
+const HOLLOW: usize = 5;
+
 /// Reads a stream up to its first token.
-pub(super) async fn open(watch: &Watch, guard: AttemptGuard, answer: Answer) -> End {
+pub(super) async fn open(watch: &Watch, asked: u64, guard: AttemptGuard, answer: Answer) -> End {
     let Answer { head, body, mut memory } = answer;
     let (ledger, fit) = match &watch.onward {
         None => (Rc::<RefCell<Ledger>>::default(), None),
@@ -40,9 +45,21 @@ pub(super) async fn open(watch: &Watch, guard: AttemptGuard, answer: Answer) -> 
             // What the ledger counts as the client's must get there.
             Next::Events { bytes, progress, adopted } if progress || adopted || live.is_ended() => {
                 let first = joined(before, bytes);
-                match watch.onward {
-                    None => live.guard.first_token(),
-                    Some(_) => live.guard.moved(),
+                if watch.onward.is_some() {
+                    live.guard.moved();
+                } else if is_hollow(&live, &first) {
+                    let outcome = Outcome::ReplicaFault(ReplicaFault::Garbage);
+                    return fail(
+                        live.guard,
+                        outcome,
+                        "a whole answer of empty tokens".into(),
+                        |_| (),
+                    );
+                } else {
+                    live.guard.first_token();
+                    if let Some(model) = live.ledger.borrow().model() {
+                        live.guard.named(asked, model);
+                    }
                 }
                 return End::Stream(Box::new(Opened { head, live, first }));
             }
@@ -63,6 +80,13 @@ pub(super) async fn open(watch: &Watch, guard: AttemptGuard, answer: Answer) -> 
             Next::Fault(fault) => return fail(live.guard, fault.outcome, fault.text, |_| ()),
         }
     }
+}
+
+/// Whether an answer ended after several tokens without a character in them. One of nothing
+/// at all is a model's right; and when two replicas give the same, it is the answer.
+fn is_hollow(live: &Live, events: &Bytes) -> bool {
+    let said_nothing = live.ledger.borrow().events == 0 && !live.client_fault;
+    said_nothing && Blocks::new(events).count() >= HOLLOW && live.guard.hollow()
 }
 
 fn joined(mut before: BytesMut, bytes: Bytes) -> Bytes {

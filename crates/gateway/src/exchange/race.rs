@@ -27,6 +27,12 @@ const WAIT_MIN: Duration = Duration::from_millis(100);
 /// First report while nothing is known of how long answers take here.
 const WAIT_UNKNOWN: Duration = Duration::from_secs(1);
 
+/// How many times the normal wait is late, and the least that is; the last one while nothing
+/// is known.
+const LATE: u32 = 3;
+const LATE_MIN: Duration = Duration::from_secs(1);
+const LATE_UNKNOWN: Duration = Duration::from_secs(5);
+
 /// Share of a service's room in use, in percent, above which a hedge would take it from
 /// somebody else.
 const HEDGE_UTILISATION: u32 = 80;
@@ -143,7 +149,12 @@ impl Exchange {
                 }
             }
             match last.take() {
-                Some(won @ (End::Commit(_) | End::Stream(_))) => return won,
+                Some(won @ (End::Commit(_) | End::Stream(_))) => {
+                    if !first_ended && !watch.told_late {
+                        runners.first_overtaken();
+                    }
+                    return won;
+                }
                 Some(failed) if first_ended && field.is_empty() => return failed,
                 _ => {}
             }
@@ -190,6 +201,13 @@ impl Exchange {
     fn report_waiting(&self, replica: &Replica, watch: &mut Watch, now: Instant) {
         let waited = watch.advance(now);
         let normal = self.entry.service.pool.expected_first_byte();
+        let late = normal.map_or(LATE_UNKNOWN, |n| (n * LATE).max(LATE_MIN));
+        if waited >= late
+            && !std::mem::replace(&mut watch.told_late, true)
+            && let Some(size) = self.request.work().size()
+        {
+            replica.live.conduct.late(size, watch.started);
+        }
         self.worker.shared.signal(replica, SignalKind::Waiting { waited, normal }, now);
     }
 
@@ -220,6 +238,13 @@ fn is_doubtful(replica: &Replica) -> bool {
 }
 
 impl Runners {
+    /// Another one was faster than the first.
+    fn first_overtaken(&self) {
+        if let Some((_, abandon)) = self.running.first() {
+            abandon.set(Some(Outcome::Cancelled));
+        }
+    }
+
     /// Whether every attempt runs on a replica that is not in good health.
     fn all_doubtful(&self) -> bool {
         self.running.iter().all(|(replica, _)| replica.live.gate() != Gate::Open)
@@ -233,6 +258,8 @@ struct Watch {
     first_byte: Instant,
     total: Instant,
     hedge: Option<Instant>,
+    /// It was counted as late.
+    told_late: bool,
 }
 
 impl Watch {
@@ -245,6 +272,7 @@ impl Watch {
             first_byte: started + service.settings.deadlines.first_byte,
             total: exchange.template.deadline,
             hedge: exchange.hedge_after().map(|after| started + after),
+            told_late: false,
         }
     }
 

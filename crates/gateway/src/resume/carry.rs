@@ -51,6 +51,8 @@ const PAUSED_MAX: Duration = Duration::from_millis(500);
 const MOVE_STEP: Duration = Duration::from_millis(50);
 /// One gap in so many is counted: enough for a percentile, and cheap.
 const GAP_SAMPLE: u64 = 8;
+/// The same for what its replica is compared by: short answers must tell, too.
+const PACE_SAMPLE: u64 = 4;
 /// A stream that is in doubt and silent for so long is raced: others give a token in less.
 const DOUBT_SILENCE: Duration = Duration::from_millis(30);
 
@@ -278,6 +280,9 @@ impl Driver {
         let Some(live) = &self.live else { return };
         self.request.relayed();
         self.events += 1;
+        if self.events.is_multiple_of(PACE_SAMPLE) {
+            live.guard.gap(gap);
+        }
         if self.events.is_multiple_of(GAP_SAMPLE) {
             self.pool.counts.gap.record(gap);
             let mut ledger = live.ledger.borrow_mut();
@@ -303,7 +308,9 @@ impl Driver {
             "" => bytes,
             missing => [&bytes[..], missing.as_bytes()].concat().into(),
         };
-        let drained = poll_fn(|cx| Poll::Ready(live.poll_drain(cx).is_ready())).await;
+        // What does not end is not read to its end.
+        let endless = live.endless;
+        let drained = poll_fn(|cx| Poll::Ready(endless || live.poll_drain(cx).is_ready())).await;
         if drained {
             self.settle(*live);
             self.out.put_last(bytes);
@@ -319,7 +326,9 @@ impl Driver {
 
     fn settle(&self, live: Live) {
         let outcome = if live.client_fault { Outcome::ClientFault } else { Outcome::Ok };
-        live.guard.settle(outcome);
+        let endless = Outcome::ReplicaFault(ReplicaFault::Endless);
+        live.guard.settle(if live.endless { endless } else { outcome });
+        // What the client got is whole.
         self.end(outcome);
     }
 

@@ -145,12 +145,26 @@ impl Ledger {
         }
     }
 
+    /// The model that gave the answer, where it said so.
+    pub(crate) fn model(&self) -> Option<&str> {
+        let fields = &self.names.as_ref()?.fields;
+        fields.iter().find(|(name, _)| *name == "model")?.1.as_str()
+    }
+
     /// Whether an event may say more of what names the answer.
     pub(crate) fn wants_names(&self, api: Api, notes: &Notes<'_>) -> bool {
         match api {
             Api::Messages => false,
             Api::Responses => notes.mark.is_some(),
             _ => self.names.is_none(),
+        }
+    }
+
+    /// The answer was ended by us: with all that an end has.
+    pub(crate) fn ended_here(&mut self) {
+        (self.usage, self.last) = (true, true);
+        if !self.finished.contains(&0) {
+            self.finished.push(0);
         }
     }
 

@@ -1,6 +1,8 @@
 //! One replica's stream, read event by event and written into the ledger.
 
 use super::ask::Ask;
+use super::endless;
+use super::endless::Excess;
 use super::events::{Block, Blocks, Splitter};
 use super::fit::{Fit, Misfit, Onset};
 use super::ledger::Ledger;
@@ -71,6 +73,10 @@ pub(crate) struct Live {
     memory: Reserved,
     /// Found behind events that are good and go first.
     fault: Option<Fault>,
+    /// What came beyond the limit of tokens.
+    excess: Excess,
+    /// The answer went on past its limit: it was ended here, and its replica is at fault.
+    pub(crate) endless: bool,
     /// The client is told that its request is at fault, by the replica's own event.
     pub(crate) client_fault: bool,
     ended: bool,
@@ -98,6 +104,8 @@ impl Live {
             pattern: Pattern::default(),
             memory,
             fault: None,
+            excess: Excess::default(),
+            endless: false,
             client_fault: false,
             ended: false,
         }
@@ -324,6 +332,10 @@ impl Live {
         if ledger.wants_names(self.ask.api, &notes) {
             ledger.learn_names(self.ask.api, data);
         }
+        if self.excess.is_beyond(&self.ask, &ledger, &notes) {
+            drop(ledger);
+            return Ok(self.beyond(block.kind, data));
+        }
         ledger.apply(&notes);
         self.ended |= notes.last;
         let progress = notes.is_progress();
@@ -332,6 +344,35 @@ impl Live {
             false => Out::Event(String::new(), without(data, &notes)),
         };
         Ok(Taken { out, progress })
+    }
+
+    /// An event beyond the limit of tokens: held back, as a server may cut tokens otherwise
+    /// than into events; when there are too many, the answer ends where it should have.
+    fn beyond(&mut self, kind: &str, data: &str) -> Taken {
+        let mut ledger = self.ledger.borrow_mut();
+        if self.excess.hold(&self.ask, kind, data) {
+            return Taken::idle(Out::Nothing);
+        }
+        let mut all = Taken { out: Out::Several(Vec::new()), progress: true };
+        let held = self.excess.take();
+        if held.is_empty() {
+            (self.endless, self.ended) = (true, true);
+            for end in endless::ending(self.ask.api, &self.ask, &ledger) {
+                all.and(Taken::idle(Out::Event(String::new(), end)));
+            }
+            ledger.ended_here();
+            return all;
+        }
+        // Its own end came: all of it is the answer.
+        for (kind, data) in held {
+            if let Ok(notes) = notes::read(self.ask.api, &kind, &data) {
+                ledger.apply(&notes);
+                self.ended |= notes.last;
+                let shown = if self.ask.wants_ids { data.clone() } else { without(&data, &notes) };
+                all.and(Taken::idle(Out::Event(kind, shown)));
+            }
+        }
+        all
     }
 
     /// What an event of a later replica becomes.

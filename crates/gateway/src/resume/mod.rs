@@ -19,6 +19,7 @@
 pub(crate) mod ask;
 pub(crate) mod carry;
 pub(crate) mod discover;
+pub(crate) mod endless;
 pub(crate) mod events;
 pub(crate) mod fit;
 pub(crate) mod ladder;

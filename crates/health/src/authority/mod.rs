@@ -4,26 +4,37 @@
 //! the replica, the event log and the service log, with the evidence. Nobody else writes
 //! a replica's state, and this never waits for anybody.
 
+mod compare;
+mod flap;
+mod names;
 mod normal;
 mod record;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
+mod unusual;
 
 use crate::operator::Override;
+use compare::Compare;
 use evenkeel_domain::event::{EventKind, EventLog};
 use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Health, Pool, Replica, Signal, SignalKind, clock};
+use names::Names;
 use normal::Normal;
 use record::Record;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
+use unusual::Unusual;
 
 /// Time-based changes and counters are looked at this often.
 const SWEEP: Duration = Duration::from_millis(250);
 /// Sweeps between two looks at latencies.
 const LATENCY_EVERY: u32 = 4;
+/// Sweeps between two values of the series that are watched for anomalies.
+const SERIES_EVERY: u32 = 40;
 /// Orders that may wait: they come from people and from configuration changes.
 const ORDERS: usize = 256;
 
@@ -82,7 +93,16 @@ pub trait Probing: Send {
 struct Group {
     settings: Arc<ServiceSettings>,
     pool: Arc<Pool>,
+    learnt: Learnt,
+}
+
+/// What the group's past tells; it stays when its members change.
+#[derive(Default)]
+struct Learnt {
     normal: Normal,
+    compare: Compare,
+    names: Names,
+    unusual: Unusual,
 }
 
 /// The authority's state.
@@ -190,8 +210,8 @@ impl<P: Probing> Authority<P> {
         }
         drop(members);
         let name = pool.name.clone();
-        let normal = self.groups.remove(&name).map(|g| g.normal).unwrap_or_default();
-        self.groups.insert(name, Group { settings, pool, normal });
+        let learnt = self.groups.remove(&name).map(|g| g.learnt).unwrap_or_default();
+        self.groups.insert(name, Group { settings, pool, learnt });
         self.judge_all(now);
     }
 
@@ -203,15 +223,38 @@ impl<P: Probing> Authority<P> {
                 return;
             }
             record.started(signal, now);
+            if let Some(group) = self.groups.get_mut(&record.replica.id.service) {
+                group.learnt.names.forget(signal.replica);
+            }
         } else if signal.incarnation != current {
             return;
         }
         record.observe(signal);
         let key = signal.replica;
+        if let SignalKind::Named { asked, said } = &signal.kind {
+            return self.named((*asked, key), said, now);
+        }
         if matches!(signal.kind, SignalKind::Waiting { .. }) {
             self.tally(key, now);
         }
         self.judge(key, now);
+    }
+
+    /// A replica answered under another name than before: all of its service are compared.
+    fn named(&mut self, asked: (u64, u64), said: &Arc<str>, now: Instant) {
+        let Some(record) = self.records.get(&asked.1) else { return };
+        let Some(group) = self.groups.get_mut(&record.replica.id.service) else { return };
+        let told = group.learnt.names.said(asked, said, &group.pool.members());
+        self.tell(told, now);
+        self.judge_all(now);
+    }
+
+    fn tell(&mut self, told: Vec<(u64, SignalKind)>, now: Instant) {
+        for (key, kind) in told {
+            if let Some(record) = self.records.get_mut(&key) {
+                record.told(kind, now);
+            }
+        }
     }
 
     fn sweep(&mut self, now: Instant) {
@@ -228,14 +271,16 @@ impl<P: Probing> Authority<P> {
 
     /// Learns what is normal, and tells each replica's detectors how it compares.
     fn learn(&mut self, now: Instant) {
+        let with_series = self.sweeps.is_multiple_of(SERIES_EVERY);
+        let mut told = Vec::new();
         for group in self.groups.values_mut() {
-            group.normal.learn(&group.pool, &group.settings);
-            for (key, kind) in group.normal.paces(&group.pool, now) {
-                if let Some(record) = self.records.get_mut(&key) {
-                    record.told(kind, now);
-                }
+            group.learnt.normal.learn(&group.pool, &group.settings);
+            told.extend(group.learnt.compare.look(&group.pool, now));
+            if with_series {
+                told.extend(group.learnt.unusual.look(&group.pool, clock::millis(now) / 1000));
             }
         }
+        self.tell(told, now);
     }
 
     fn judge_all(&mut self, now: Instant) {

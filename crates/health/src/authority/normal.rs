@@ -1,20 +1,15 @@
 //! What is normal for a service: how long a first byte takes, a gap between two tokens, and
 //! when a second attempt beside a slow one pays.
 
+use evenkeel_domain::Pool;
 use evenkeel_domain::histogram::Snapshot;
 use evenkeel_domain::settings::ServiceSettings;
-use evenkeel_domain::{Pool, SignalKind};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Looks that make a window (one a second: the last 20 s).
 const LOOKS: usize = 20;
-/// Looks in which a replica is compared with its peers: one that has become slow gets
-/// little work, and its faster past would outvote it.
-const PACE_LOOKS: usize = 4;
-/// A queue this long ago has been worked off, or is still seen: looks come once a second.
-const JUST_NOW: Duration = Duration::from_millis(1500);
 /// Durations within the window below which all that ever were count.
 const ENOUGH: u64 = 50;
 /// Percentiles between which the hedge's trigger moves, in percent.
@@ -28,14 +23,6 @@ const STRAGGLER: u32 = 2;
 struct Window(VecDeque<Snapshot>);
 
 impl Window {
-    /// Takes a look; gives what was counted within the last few, however little.
-    fn recent(&mut self, now: Snapshot) -> Snapshot {
-        let back = self.0.len().saturating_sub(PACE_LOOKS);
-        let recent = self.0.get(back).map(|before| now.since(before)).unwrap_or_default();
-        self.push(now);
-        recent
-    }
-
     fn push(&mut self, now: Snapshot) {
         if self.0.len() == LOOKS {
             self.0.pop_front();
@@ -57,8 +44,6 @@ pub(super) struct Normal {
     first_bytes: Window,
     gaps: Window,
     first_tokens: Window,
-    /// First bytes of each replica, by key.
-    by_replica: HashMap<u64, Window>,
     /// Where the hedge's trigger stands.
     percentile: u32,
     /// Requests and hedges at the last look.
@@ -71,7 +56,6 @@ impl Default for Normal {
             first_bytes: Window::default(),
             gaps: Window::default(),
             first_tokens: Window::default(),
-            by_replica: HashMap::new(),
             percentile: 95,
             counted: (0, 0),
         }
@@ -95,26 +79,6 @@ impl Normal {
         self.learn_hedge(pool, settings);
     }
 
-    /// How fast each replica was lately, and how fast its peers were.
-    ///
-    /// One that had a queue of its own is left out: it answers late because it was given too
-    /// much, which is no fault of its.
-    pub(super) fn paces(&mut self, pool: &Pool, now: Instant) -> Vec<(u64, SignalKind)> {
-        let members = pool.members();
-        self.by_replica.retain(|key, _| members.iter().any(|r| r.id.key == *key));
-        let mut recent = Vec::with_capacity(members.len());
-        for replica in members.iter() {
-            let key = replica.id.key;
-            if replica.live.room.was_queued(now, JUST_NOW) {
-                self.by_replica.remove(&key);
-                continue;
-            }
-            let seen = replica.live.first_byte.snapshot();
-            recent.push((key, self.by_replica.entry(key).or_default().recent(seen)));
-        }
-        recent.iter().filter_map(|(key, own)| Some((*key, pace(*key, own, &recent)?))).collect()
-    }
-
     fn learn_hedge(&mut self, pool: &Pool, settings: &ServiceSettings) {
         let now = pool.counts.first_token.snapshot();
         let counted = (now.count(), pool.counts.hedges.load(Relaxed));
@@ -126,19 +90,6 @@ impl Normal {
         let enough = settings.hedge.enabled && window.count() >= ENOUGH;
         pool.set_hedge_after(enough.then(|| trigger(&window, self.percentile)).flatten());
     }
-}
-
-/// The median of one replica beside that of the others together.
-fn pace(key: u64, own: &Snapshot, all: &[(u64, Snapshot)]) -> Option<SignalKind> {
-    let others = all
-        .iter()
-        .filter(|(other, _)| *other != key)
-        .fold(Snapshot::default(), |sum, (_, s)| sum.plus(s));
-    Some(SignalKind::Pace {
-        own: own.quantile(0.5)?,
-        peers: others.quantile(0.5)?,
-        samples: own.count(),
-    })
 }
 
 /// The lowest percentile that keeps extra requests within their share.
@@ -167,10 +118,8 @@ fn trigger(window: &Snapshot, percentile: u32) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detector::testing::at;
     use evenkeel_domain::histogram::Histogram;
     use evenkeel_domain::settings::Hedge;
-    use std::sync::Arc;
 
     #[test]
     fn the_trigger_follows_what_hedges_cost() {
@@ -194,30 +143,6 @@ mod tests {
         (0..10).for_each(|_| uneven.record(Duration::from_millis(500)));
         assert!(trigger(&uneven.snapshot(), 95).unwrap() >= Duration::from_millis(500));
         assert!(trigger(&uneven.snapshot(), 90).unwrap() < Duration::from_millis(50));
-    }
-
-    #[test]
-    fn who_answers_late_for_its_queue_is_not_called_slow() {
-        let pool = Pool::new("s".into());
-        let replicas = [1, 2].map(|key| Arc::new(super::super::tests::replica(key)));
-        pool.set_members(replicas.to_vec());
-        let mut normal = Normal::default();
-        let mut look = |first: [u64; 2], at_ms: u64| {
-            for (replica, ms) in replicas.iter().zip(first) {
-                (0..20).for_each(|_| replica.live.record_first_byte(Duration::from_millis(ms)));
-            }
-            normal.paces(&pool, at(at_ms))
-        };
-        assert!(look([50, 50], 1000).is_empty(), "one look is no comparison");
-        assert_eq!(look([900, 50], 2000).len(), 2);
-        replicas[0].live.room.set_queued(at(2500));
-        assert!(look([900, 50], 3000).is_empty(), "there is nobody to compare with");
-        assert!(look([50, 50], 4000).is_empty(), "its times from before do not count");
-        let paces = look([900, 50], 5000);
-        let slow = |(key, kind): &(u64, SignalKind)| {
-            *key == 1 && matches!(kind, SignalKind::Pace { own, peers, .. } if *own > *peers * 5)
-        };
-        assert!(paces.iter().any(slow), "{paces:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the authority knows of one replica.
 
+use super::flap::Flap;
 use crate::detector::{self, Detector, Verdict};
 use crate::fusion::{self, Situation, Weight};
 use crate::operator::Override;
@@ -15,6 +16,9 @@ use tokio::sync::Notify;
 const RAMP_START: u32 = 100;
 /// A replica in good health this long after its isolation starts a new count.
 const FORGIVEN: Duration = Duration::from_secs(600);
+/// Two suspicions isolate when they have stood together for so long: a pause of a garbage
+/// collector or a snapshot (up to 2.5 s) rouses several detectors at once, and ends.
+const PAUSE: Duration = Duration::from_secs(3);
 
 pub(super) struct Record {
     pub(super) replica: Arc<Replica>,
@@ -27,6 +31,9 @@ pub(super) struct Record {
     until: Option<Instant>,
     /// Whether definite evidence stood at the last look.
     certain: bool,
+    /// Since when two suspicions stand.
+    two_since: Option<Instant>,
+    flap: Flap,
     /// When slow start began; `None` before the replica ever took traffic.
     ramp_from: Option<Instant>,
     joined: Instant,
@@ -52,6 +59,8 @@ impl Record {
             isolations: 0,
             until: None,
             certain: false,
+            two_since: None,
+            flap: Flap::default(),
             ramp_from: None,
             joined: now,
         }
@@ -62,6 +71,8 @@ impl Record {
         self.proven = old.proven;
         self.isolations = old.isolations;
         self.until = old.until;
+        self.two_since = old.two_since;
+        self.flap = old.flap;
         self.ramp_from = old.ramp_from;
         self.joined = old.joined;
         if old.settings.ejection == self.settings.ejection
@@ -160,8 +171,13 @@ impl Record {
         let (to, definite, why) = match order {
             Some(order) => (order.health(), true, order.describe()),
             None => {
+                let last = matches!(weight, Weight::Two(_) | Weight::Enough(_));
+                self.two_since = last.then(|| self.two_since.unwrap_or(now));
                 let (to, definite) = fusion::next(&weight, self.situation(from, may_isolate, now));
-                (to, definite, self.explain(&weight, to))
+                match self.is_held(to, may_isolate, now) {
+                    true => (Health::Suspect, false, self.flap.describe()),
+                    false => (to, definite, self.explain(&weight, to, now)),
+                }
             }
         };
         self.keep_time(from, to, definite, now);
@@ -175,6 +191,14 @@ impl Record {
         }
         self.replica.live.set_health(to, definite, why.clone(), now);
         Some(Change { from, to, why, opens: gate < gate_before })
+    }
+
+    /// Whether it is held out although nothing speaks against it at this moment.
+    fn is_held(&mut self, to: Health, may_isolate: bool, now: Instant) -> bool {
+        let ejection = &self.settings.ejection;
+        let out = matches!(to, Health::Suspect | Health::Isolated);
+        let held = self.flap.look(out, ejection.time, ejection.time_max, now);
+        held && may_isolate && matches!(to, Health::Healthy | Health::Probation)
     }
 
     fn weigh(&self, now: Instant) -> Weight {
@@ -224,20 +248,34 @@ impl Record {
             serving_time: self.until.is_some_and(|until| now < until),
             ramped: self.ramped(now),
             may_isolate,
+            two_last: self
+                .two_since
+                .is_some_and(|since| now.saturating_duration_since(since) >= PAUSE),
         }
     }
 
-    fn explain(&self, weight: &Weight, to: Health) -> String {
+    fn explain(&self, weight: &Weight, to: Health, now: Instant) -> String {
         match weight {
-            Weight::One(text) | Weight::Enough(text) | Weight::Certain(text) => text.clone(),
+            Weight::One(text)
+            | Weight::Two(text)
+            | Weight::Enough(text)
+            | Weight::Certain(text) => text.clone(),
             Weight::Clear => match to {
-                Health::Healthy => "answers as it should".into(),
+                Health::Healthy => self.busy(now).unwrap_or_else(|| "answers as it should".into()),
                 Health::Probation => "answers again; its share grows".into(),
                 Health::Starting => "not ready yet".into(),
                 Health::Isolated => "isolated for its faults; not yet tried again".into(),
                 other => other.label().into(),
             },
         }
+    }
+
+    /// That it has much to do, where a detector says so.
+    fn busy(&self, now: Instant) -> Option<String> {
+        self.detectors.iter().find_map(|detector| match detector.verdict(now) {
+            Verdict::Busy(text) => Some(text),
+            _ => None,
+        })
     }
 
     /// Times of isolation: 30 s × count, at most 300 s.

@@ -37,9 +37,8 @@ pub(super) fn replica(key: u64) -> Replica {
     })
 }
 
-fn record() -> Record {
-    let replica = replica(1);
-    let settings = ServiceSettings {
+pub(super) fn settings() -> ServiceSettings {
+    ServiceSettings {
         name: "s".into(),
         models: vec![],
         aliases: Default::default(),
@@ -60,8 +59,11 @@ fn record() -> Record {
         limits: Default::default(),
         max_body: 1,
         max_replay: 1,
-    };
-    Record::new(Arc::new(replica), Arc::new(settings), at(0))
+    }
+}
+
+fn record() -> Record {
+    Record::new(Arc::new(replica(1)), Arc::new(settings()), at(0))
 }
 
 /// Feeds signals at their times and gives the state after each.
@@ -141,7 +143,8 @@ fn hung_is_suspect_at_the_first_failed_probe_and_isolated_when_it_lasts() {
             (0, Some(PROBE_OK), Health::Healthy),
             (1000, Some(probe_failed(false, false)), Health::Suspect),
             (1700, Some(probe_failed(false, false)), Health::Suspect),
-            (2400, Some(probe_failed(false, false)), Health::Isolated),
+            (2400, Some(probe_failed(false, false)), Health::Suspect),
+            (4000, Some(probe_failed(false, false)), Health::Isolated),
             (40_000, Some(PROBE_OK), Health::Probation),
         ],
     );

@@ -7,11 +7,15 @@ mod checks;
 mod consecutive;
 mod exit;
 mod lying;
+mod named;
+mod passed_over;
 mod probes;
 mod refusal;
 mod silence;
+mod size;
 mod slow;
 mod success_rate;
+mod unusual;
 
 use evenkeel_domain::Signal;
 use evenkeel_domain::settings::ServiceSettings;
@@ -22,6 +26,8 @@ use std::time::Instant;
 pub enum Verdict {
     /// Nothing against the replica.
     Clear,
+    /// It has much to do and does it: nothing against it, but worth telling.
+    Busy(String),
     /// One piece of evidence.
     Suspicion(String),
     /// Enough independent observations of its own to isolate by.
@@ -60,6 +66,10 @@ pub fn build(settings: &ServiceSettings) -> Vec<Box<dyn Detector>> {
         Box::new(consecutive::Consecutive::new(ejection)),
         Box::new(success_rate::SuccessRate::new(ejection)),
         Box::new(checks::Checks::default()),
+        Box::new(size::Size::default()),
+        Box::new(passed_over::PassedOver::default()),
+        Box::new(named::Named::default()),
+        Box::new(unusual::Unusual::default()),
         Box::new(lying::Lying::new(answers.quorum.as_ref())),
     ]
 }

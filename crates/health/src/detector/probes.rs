@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// Failures in a row that are strong evidence …
 const STRONG: u32 = 3;
+/// Processes pause for up to 2.5 s and go on.
+const PAUSE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct Probes {
@@ -22,7 +24,7 @@ pub(super) struct Probes {
 
 impl Probes {
     pub(super) fn new(probe: &Probe) -> Self {
-        let span = probe.timeout * 2;
+        let span = (probe.timeout * 2).max(PAUSE);
         Self { failed: 0, since: None, text: None, silent: false, span }
     }
 }

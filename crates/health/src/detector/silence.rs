@@ -15,6 +15,9 @@ const UNKNOWN: Duration = Duration::from_secs(5);
 /// How long a report of a waiting request stands.
 const STANDS: Duration = Duration::from_secs(3);
 
+/// Requests wait, but answers move.
+const BUSY: &str = "busy: requests wait for longer than is normal, and answers move";
+
 #[derive(Debug, Default)]
 pub(super) struct Silence {
     waiting: Option<Waiting>,
@@ -52,7 +55,13 @@ impl Detector for Silence {
         let Some(w) = &self.waiting else { return Verdict::Clear };
         let since = now.saturating_duration_since(w.at);
         let waited = w.waited + since.min(STANDS);
-        if since > STANDS || !self.peers_move || waited < w.limit || self.still < w.limit {
+        if since > STANDS || waited < w.limit {
+            return Verdict::Clear;
+        }
+        if self.still < w.limit {
+            return Verdict::Busy(BUSY.into());
+        }
+        if !self.peers_move {
             return Verdict::Clear;
         }
         Verdict::Suspicion(format!(

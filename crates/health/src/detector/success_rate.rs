@@ -1,4 +1,5 @@
-//! Too small a share of good attempts over a window.
+//! Too small a share of good attempts over a window. Faults that came all at once are one
+//! event, however many they are: those in a row have a detector of their own.
 
 use super::{Detector, Verdict};
 use evenkeel_domain::settings::Ejection;
@@ -8,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Tallies kept at most: one a sweep.
 const KEPT: usize = 256;
+/// Processes pause for up to 2.5 s and go on.
+const PAUSE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(super) struct SuccessRate {
@@ -25,6 +28,17 @@ impl SuccessRate {
             percent: ejection.success_percent,
             minimum: ejection.min_attempts,
         }
+    }
+}
+
+impl SuccessRate {
+    /// How long it is from the first fault within the window to the last.
+    fn spread(&self, now: Instant) -> Duration {
+        let pairs = self.tallies.iter().zip(self.tallies.iter().skip(1));
+        let rises = pairs.filter(|(before, after)| after.2 > before.2).map(|(_, after)| after.0);
+        let mut inside = rises.filter(|at| now.saturating_duration_since(*at) <= self.window);
+        let Some(first) = inside.next() else { return Duration::ZERO };
+        inside.last().map_or(Duration::ZERO, |last| last.saturating_duration_since(first))
     }
 }
 
@@ -55,7 +69,10 @@ impl Detector for SuccessRate {
         let Some((_, g, f)) = start.or(self.tallies.front()) else { return Verdict::Clear };
         let (good, faults) = (good.saturating_sub(*g), faults.saturating_sub(*f));
         let all = good + faults;
-        if all < u64::from(self.minimum) || good * 100 >= all * u64::from(self.percent) {
+        if all < u64::from(self.minimum)
+            || good * 100 >= all * u64::from(self.percent)
+            || self.spread(now) < PAUSE
+        {
             return Verdict::Clear;
         }
         Verdict::Strong(format!(

@@ -27,7 +27,7 @@ pub(crate) enum Work {
     Whole(usize),
     /// Generated text that comes whole: its time goes with its tokens, which are known at
     /// its end.
-    Generated,
+    Generated(usize),
 }
 
 impl Work {
@@ -39,7 +39,7 @@ impl Work {
         match path {
             _ if stream => Self::Stream(octaves(body, SMALL).min(STREAMS - 1)),
             "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/messages" => {
-                Self::Generated
+                Self::Generated(octaves(body, SMALL).min(STREAMS - 1))
             }
             // Time goes with size and steps that only the body tells.
             "/v1/images/generations" | "/v1/audio/speech" => Self::Unknown,
@@ -52,7 +52,17 @@ impl Work {
         match self {
             Self::Stream(size) => Some(size),
             Self::Whole(size) => Some(STREAMS + size),
-            Self::Generated | Self::Unknown => None,
+            Self::Generated(_) | Self::Unknown => None,
+        }
+    }
+
+    /// The size of the request, where there is one to speak of: what fails only for long
+    /// prompts fails in some sizes.
+    pub(crate) fn size(self) -> Option<usize> {
+        match self {
+            Self::Stream(size) | Self::Generated(size) => Some(size),
+            Self::Whole(size) => Some(size * 2),
+            Self::Unknown => None,
         }
     }
 
@@ -78,6 +88,7 @@ fn octaves(size: usize, small: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use evenkeel_domain::conduct::SIZES;
     use evenkeel_domain::room::CLASSES;
 
     #[test]
@@ -88,7 +99,9 @@ mod tests {
         assert_eq!(of("/v1/completions", usize::MAX, true).class(), Some(STREAMS - 1));
         assert_eq!(of("/v1/embeddings", 200, false).class(), Some(STREAMS));
         assert_eq!(of("/v1/embeddings", usize::MAX, false).class(), Some(STREAMS + WHOLE - 1));
-        assert_eq!(of("/v1/chat/completions", 200, false), Work::Generated);
+        assert_eq!(of("/v1/chat/completions", 200, false), Work::Generated(0));
+        assert_eq!(of("/v1/chat/completions", 9 << 10, false).size(), Some(2));
+        assert!(of("/v1/completions", usize::MAX, true).size() < Some(SIZES));
         assert_eq!(of("/v1/images/generations", 200, false), Work::Unknown);
         assert_eq!(of("/v1/files", 200, false), Work::Unknown);
         assert_eq!(Work::of(&Method::GET, "/v1/embeddings", 0, false), Work::Unknown);
