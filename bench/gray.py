@@ -163,7 +163,6 @@ async def drive(proxy, replica, mode, seconds):
 
 
 GOLDEN = """
-[service.answers]
 golden = [{ path = "/v1/chat/completions", prompt = "who are you", max_tokens = 4, expect = "%s", interval = "2s" }]
 """
 

@@ -53,7 +53,8 @@ pub struct Look {
 }
 
 impl Conduct {
-    /// An attempt for a request of this size ended so.
+    /// An attempt for a request of this size ended so. Silence is left out: a pause of the
+    /// process meets all sizes alike.
     pub fn ended(&self, size: usize, good: bool) {
         let counts = if good { &self.good } else { &self.faults };
         if let Some(count) = counts.get(size) {

@@ -170,6 +170,8 @@ pub enum SignalKind {
         good: u64,
         /// Attempts that blame it.
         faults: u64,
+        /// … of which nothing came for too long.
+        silent: u64,
         /// Since its last byte of any answer.
         still: Duration,
         /// Whether another replica of the service moved meanwhile.

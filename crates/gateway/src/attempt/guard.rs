@@ -217,6 +217,7 @@ impl AttemptGuard {
         self.begun();
         if let Some(size) = self.request.work().size()
             && (outcome == Outcome::Ok || outcome.blames_replica())
+            && !outcome.is_silence()
         {
             self.replica.live.conduct.ended(size, outcome == Outcome::Ok);
         }

@@ -37,9 +37,16 @@ struct Held {
 }
 
 impl Flap {
-    /// Takes in whether it is out by the evidence of this moment. `base`: how long it is held
+    /// Takes in whether it is out by the evidence of this moment; `None`: as it was. `base`: how long it is held
     /// for the first time; `most`: at most. True while it is held out.
-    pub(super) fn look(&mut self, out: bool, base: Duration, most: Duration, now: Instant) -> bool {
+    pub(super) fn look(
+        &mut self,
+        out: Option<bool>,
+        base: Duration,
+        most: Duration,
+        now: Instant,
+    ) -> bool {
+        let out = out.unwrap_or(self.out);
         self.went_out |= out && !self.out;
         self.out = out;
         let due = self.sampled.is_none_or(|at| now.saturating_duration_since(at) >= STEP);
@@ -98,7 +105,7 @@ mod tests {
         let (base, most) = (Duration::from_secs(30), Duration::from_secs(300));
         let is_held = |ms: &u64| {
             let out = outs.contains(&(ms / 1000));
-            flap.look(out, base, most, at(*ms))
+            flap.look(Some(out), base, most, at(*ms))
         };
         let ticks: Vec<u64> = (0..seconds * 1000).step_by(250).filter(is_held).collect();
         (ticks.first().map(|ms| ms / 1000), ticks.len() as u64 / 4)
@@ -128,7 +135,7 @@ mod tests {
         for ms in (0..1_200_000_u64).step_by(250) {
             // Out every fourth second whenever it is let in.
             let out = from.is_none() && (ms / 1000).is_multiple_of(4);
-            match (flap.look(out, base, most, at(ms)), from) {
+            match (flap.look(Some(out), base, most, at(ms)), from) {
                 (true, None) => from = Some(ms),
                 (false, Some(since)) => {
                     lengths.push((ms - since) / 1000);

@@ -16,6 +16,8 @@ use tokio::sync::Notify;
 const RAMP_START: u32 = 100;
 /// A replica in good health this long after its isolation starts a new count.
 const FORGIVEN: Duration = Duration::from_secs(600);
+/// How evidence begins that a probe alone gave.
+const PROBE: &str = "probe: ";
 /// Two suspicions isolate when they have stood together for so long: a pause of a garbage
 /// collector or a snapshot (up to 2.5 s) rouses several detectors at once, and ends.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -126,12 +128,14 @@ impl Record {
 
     pub(super) fn tally(&mut self, still: Duration, peers_move: bool, now: Instant) {
         let live = &self.replica.live;
-        let faults =
-            outcome::ALL.iter().filter(|o| o.blames_replica()).map(|o| live.count(*o)).sum();
-        self.told(
-            SignalKind::Tally { good: live.count(Outcome::Ok), faults, still, peers_move },
-            now,
-        );
+        let count = |of: fn(&Outcome) -> bool| {
+            outcome::ALL.iter().filter(|o| of(o)).map(|o| live.count(*o)).sum()
+        };
+        let faults = count(|o| o.blames_replica());
+        let silent = count(|o| o.is_silence());
+        let good = live.count(Outcome::Ok);
+        let tally = SignalKind::Tally { good, faults, silent, still, peers_move };
+        self.told(tally, now);
     }
 
     /// Takes in what the sweep found.
@@ -174,7 +178,7 @@ impl Record {
                 let last = matches!(weight, Weight::Two(_) | Weight::Enough(_));
                 self.two_since = last.then(|| self.two_since.unwrap_or(now));
                 let (to, definite) = fusion::next(&weight, self.situation(from, may_isolate, now));
-                match self.is_held(to, may_isolate, now) {
+                match self.is_held(&weight, to, may_isolate, now) {
                     true => (Health::Suspect, false, self.flap.describe()),
                     false => (to, definite, self.explain(&weight, to, now)),
                 }
@@ -194,9 +198,12 @@ impl Record {
     }
 
     /// Whether it is held out although nothing speaks against it at this moment.
-    fn is_held(&mut self, to: Health, may_isolate: bool, now: Instant) -> bool {
+    fn is_held(&mut self, weight: &Weight, to: Health, may_isolate: bool, now: Instant) -> bool {
         let ejection = &self.settings.ejection;
-        let out = matches!(to, Health::Suspect | Health::Isolated);
+        // Packets are lost, and who is held is probed often: a lost probe alone
+        // changes nothing.
+        let lost = matches!(weight, Weight::One(text) if text.starts_with(PROBE));
+        let out = (!lost).then_some(matches!(to, Health::Suspect | Health::Isolated));
         let held = self.flap.look(out, ejection.time, ejection.time_max, now);
         held && may_isolate && matches!(to, Health::Healthy | Health::Probation)
     }

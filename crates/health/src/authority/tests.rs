@@ -238,6 +238,7 @@ fn silence_counts_only_while_peers_move() {
     let still = |still, peers_move| SignalKind::Tally {
         good: 5,
         faults: 0,
+        silent: 0,
         still: Duration::from_millis(still),
         peers_move,
     };

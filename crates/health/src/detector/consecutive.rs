@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 /// A suspicion of n faults fades after n times this without another: a replica that gets no
 /// traffic cannot prove itself.
 const FADES: Duration = Duration::from_secs(1);
+/// Faults so far apart are no row.
+const FORGOTTEN: Duration = Duration::from_secs(30);
 /// Processes pause for up to 2.5 s and go on: all that was under way stalls at once.
 const PAUSE: Duration = Duration::from_secs(3);
 
@@ -64,6 +66,11 @@ impl Detector for Consecutive {
         match &signal.kind {
             SignalKind::Attempt(Outcome::Ok) => self.begin_anew(0),
             SignalKind::Attempt(outcome) if outcome.blames_replica() => {
+                // What failed long ago and was not tried since says nothing of now.
+                let old = |(at, _)| signal.at.saturating_duration_since(at) > FORGOTTEN;
+                if self.last.is_some_and(old) {
+                    self.begin_anew(0);
+                }
                 self.row = self.row.saturating_add(1);
                 self.said = self.said.saturating_add(u32::from(!outcome.is_silence()));
                 self.since.get_or_insert(signal.at);
