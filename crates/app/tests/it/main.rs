@@ -14,6 +14,7 @@ mod discovery;
 mod faults;
 mod fields;
 mod foreign;
+mod gray;
 mod heal;
 mod hedge;
 mod job;

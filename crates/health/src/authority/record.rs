@@ -217,16 +217,25 @@ impl Record {
     fn publish(&self, weight: &Weight, now: Instant) {
         let against = match weight {
             Weight::Clear => Against::Nothing,
-            Weight::One(_) => Against::One,
+            Weight::Two(_) if self.two_last(now) => Against::Enough,
+            Weight::One(_) | Weight::Two(_) => Against::One,
             Weight::Enough(_) => Against::Enough,
             Weight::Certain(_) => Against::Certain,
         };
         let mut by = Vec::new();
         if against != Against::Nothing {
-            let speaking = self.detectors.iter().filter(|d| d.verdict(now) != Verdict::Clear);
+            let speaking = self
+                .detectors
+                .iter()
+                .filter(|d| !matches!(d.verdict(now), Verdict::Clear | Verdict::Busy(_)));
             by.extend(speaking.map(|d| d.evidence()));
         }
         self.replica.live.set_evidence(Evidence { against, by });
+    }
+
+    /// Whether two suspicions have stood together for longer than a pause lasts.
+    fn two_last(&self, now: Instant) -> bool {
+        self.two_since.is_some_and(|since| now.saturating_duration_since(since) >= PAUSE)
     }
 
     fn reset_detectors(&mut self, now: Instant) {
@@ -255,9 +264,7 @@ impl Record {
             serving_time: self.until.is_some_and(|until| now < until),
             ramped: self.ramped(now),
             may_isolate,
-            two_last: self
-                .two_since
-                .is_some_and(|since| now.saturating_duration_since(since) >= PAUSE),
+            two_last: self.two_last(now),
         }
     }
 

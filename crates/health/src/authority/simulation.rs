@@ -165,7 +165,7 @@ impl World {
         } else if now - sent >= 500 {
             side.probe = None;
             let text = "no answer within 500ms".into();
-            let failure = ProbeFailure { refused: false, not_ready: false, text };
+            let failure = ProbeFailure { refused: false, not_ready: false, silent: true, text };
             self.tell(of, SignalKind::ProbeFailed(failure));
         }
         self.sides[of].next_probe = now + if doubt { 200 } else { 100 };

@@ -22,6 +22,32 @@ pub enum Behaviour {
         /// Between tokens.
         gap: Duration,
     },
+    /// These in turn, request by request; probes are answered.
+    InTurn(Vec<Behaviour>),
+    /// An answer of empty tokens.
+    Hollow {
+        /// Between tokens.
+        gap: Duration,
+    },
+    /// The right answer at this pace, or an error when the prompt is longer than so many bytes.
+    LongFails {
+        /// Longest prompt that is answered.
+        most: usize,
+        /// How it is answered.
+        pace: (Duration, Duration),
+    },
+    /// The right answer at this pace, under another model's name.
+    Named {
+        /// The name.
+        model: &'static str,
+        /// Until the first token, and between tokens.
+        pace: (Duration, Duration),
+    },
+    /// The right answer at this pace, which then goes on.
+    Endless {
+        /// Until the first token, and between tokens.
+        pace: (Duration, Duration),
+    },
     /// A whole answer that is wrong.
     Lie,
     /// An error.
@@ -88,6 +114,14 @@ impl Behaviour {
                 plan
             }
             Self::Paced { first, gap } => asked.whole(*first, *gap),
+            Self::InTurn(all) => all.first().map_or_else(Plan::default, |one| one.plan(body)),
+            Self::Hollow { gap } => asked.hollow(*gap),
+            Self::LongFails { most, pace } if asked.prompt.len() <= *most => {
+                asked.whole(pace.0, pace.1)
+            }
+            Self::LongFails { .. } => Self::Status { status: 500, retry_after: None }.plan(body),
+            Self::Named { model, pace } => asked.whole(pace.0, pace.1).named(model),
+            Self::Endless { pace } => asked.endless(pace.0, pace.1),
             Self::Lie => Asked { prompt: format!("not {}", asked.prompt), ..asked }
                 .whole(Duration::ZERO, Duration::ZERO),
             Self::Status { status, retry_after } => {
@@ -109,6 +143,9 @@ impl Behaviour {
         }
     }
 }
+
+/// Tokens of an answer without an end: more than any test waits for.
+const ENDLESS: u32 = 4000;
 
 /// What a request wants.
 struct Asked {
@@ -155,6 +192,30 @@ impl Asked {
         self.tokens(&mut plan, self.tokens, gap);
         plan.event("{}", Some("stop"));
         plan.raw("data: [DONE]\n\n");
+        plan
+    }
+
+    fn hollow(&self, gap: Duration) -> Plan {
+        let mut plan = Plan::events();
+        for _ in 0..=self.tokens {
+            plan.event(r#"{"content":""}"#, None);
+            plan.parts.push_back(Part::Wait(gap));
+        }
+        plan.event("{}", Some("stop"));
+        plan.raw("data: [DONE]\n\n");
+        plan
+    }
+
+    fn endless(&self, first: Duration, gap: Duration) -> Plan {
+        let mut plan = Plan::events();
+        plan.event(r#"{"role":"assistant","content":""}"#, None);
+        plan.parts.push_back(Part::Wait(first));
+        self.tokens(&mut plan, self.tokens, gap);
+        for _ in 0..ENDLESS {
+            plan.parts.push_back(Part::Wait(gap));
+            plan.event(r#"{"content":" more"}"#, None);
+        }
+        plan.parts.push_back(Part::Never);
         plan
     }
 

@@ -48,6 +48,18 @@ impl Plan {
         Self { status: 200, headers, ..Self::default() }
     }
 
+    /// The same under another model's name.
+    pub(super) fn named(mut self, model: &str) -> Self {
+        let name = format!("\"model\":\"{model}\"");
+        for part in &mut self.parts {
+            if let Part::Data(data) = part {
+                let text = String::from_utf8_lossy(data).replace("\"model\":\"test\"", &name);
+                *data = text.into_bytes().into();
+            }
+        }
+        self
+    }
+
     pub(super) fn raw(&mut self, text: &str) {
         self.parts.push_back(Part::Data(Bytes::copy_from_slice(text.as_bytes())));
     }

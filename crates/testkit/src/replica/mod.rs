@@ -173,7 +173,14 @@ impl Drop for Replica {
 impl State {
     fn next(&self) -> Behaviour {
         let scripted = locked(&self.script).pop_front();
-        scripted.unwrap_or_else(|| locked(&self.usual).clone())
+        let next = scripted.unwrap_or_else(|| locked(&self.usual).clone());
+        match next {
+            Behaviour::InTurn(all) => {
+                let turn = self.counts.borrow().begun as usize % all.len().max(1);
+                all.get(turn).cloned().unwrap_or(Behaviour::Good)
+            }
+            one => one,
+        }
     }
 
     fn ended(&self, number: usize, how: Ended) {
