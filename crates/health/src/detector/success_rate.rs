@@ -62,7 +62,7 @@ impl SuccessRate {
         let rises = pairs.filter(|(before, after)| after.2 > before.2).map(|(_, after)| after.0);
         let mut inside = rises.filter(|at| now.saturating_duration_since(*at) <= self.window);
         let Some(first) = inside.next() else { return Duration::ZERO };
-        inside.last().map_or(Duration::ZERO, |last| last.saturating_duration_since(first))
+        inside.next_back().map_or(Duration::ZERO, |last| last.saturating_duration_since(first))
     }
 }
 
