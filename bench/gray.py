@@ -53,9 +53,9 @@ class Replica:
         command = [sys.executable, os.path.join(HERE, "grayreplica.py"), str(self.port)]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
-    def ask(self, path, body=None):
+    def ask(self, path, body=None, tries=20):
         url = f"http://127.0.0.1:{self.port}{path}"
-        for attempt in range(20):
+        for attempt in range(tries):
             try:
                 return urllib.request.urlopen(url, data=body, timeout=5).read()
             except OSError:

@@ -5,7 +5,8 @@
 
 `POST /mode` with a mode of `MODES` as its body changes it while it runs, `GET /seen` tells
 what came since: requests, and those that the mode did something to. `GET /health` answers
-200 in every mode: that is what makes a failure gray.
+200 in every mode: that is what makes a failure gray. Three modes are not gray: in `gone` the
+port is closed, in `reset` each connection and in `deaf` nothing at all is answered.
 
 It has eight slots: more requests wait in line, as they do in front of an engine.
 """
@@ -23,7 +24,7 @@ SLOTS = 8
 LONG = 4096  # characters of a prompt that is long
 MODES = (
     "ok", "errors", "late", "stall", "empty", "long", "trickle", "truncated",
-    "model", "refuse", "rising", "slot", "endless", "hang", "lie",
+    "model", "refuse", "rising", "slot", "endless", "hang", "lie", "gone", "reset", "deaf",
 )
 
 
@@ -38,11 +39,17 @@ class Replica:
         self.set("ok")
         self.slots = asyncio.Semaphore(SLOTS)
         self.connections = 0
+        self.server, self.open = None, set()
 
     def set(self, mode):
         assert mode in MODES, mode
         self.mode, self.since = mode, time.monotonic()
         self.requests = self.affected = 0
+        if mode in ("gone", "reset"):
+            if mode == "gone":
+                self.server.close()
+            for writer in list(self.open):
+                reset(writer)
 
     def hit(self, share=1.0):
         """Whether the mode strikes this request."""
@@ -54,15 +61,17 @@ class Replica:
         self.connections += 1
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self.mode == "refuse" and self.connections % 10 == 0:
+        if self.mode == "reset" or self.mode == "refuse" and self.connections % 10 == 0:
             self.affected += 1
             return reset(writer)
+        self.open.add(writer)
         try:
             while await self.exchange(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError, ValueError, KeyError):
             pass
         finally:
+            self.open.discard(writer)
             writer.close()
 
     async def exchange(self, reader, writer):
@@ -71,6 +80,8 @@ class Replica:
         method, path, _ = lines[0].split(" ", 2)
         fields = dict(l.lower().split(":", 1) for l in lines[1:] if ":" in l)
         body = await reader.readexactly(int(fields.get("content-length", 0)))
+        if self.mode == "deaf":
+            await asyncio.sleep(3600)
         if path == "/mode":
             self.set(body.decode())
             whole(writer, b"")
@@ -214,8 +225,8 @@ async def main():
     server = await asyncio.start_server(
         replica.connection, "127.0.0.1", int(sys.argv[1]), backlog=1024, reuse_address=True
     )
-    async with server:
-        await server.serve_forever()
+    replica.server = server
+    await asyncio.Event().wait()
 
 
 if __name__ == "__main__":

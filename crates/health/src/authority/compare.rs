@@ -21,20 +21,25 @@ const LOOKS: usize = 20;
 /// A queue this long ago has been worked off, or is still seen: looks come once a second.
 const JUST_NOW: Duration = Duration::from_millis(1500);
 
+type Spans = [Option<Look>; SPANS.len()];
+
 /// The last looks at one replica.
 #[derive(Default)]
 struct Window {
     looks: VecDeque<Look>,
-    /// How many of them times are compared over.
-    paced: usize,
+    /// For how many of them it has had no queue.
+    calm: usize,
 }
 
 /// What came of one replica lately.
 #[derive(Clone, Copy)]
 struct Recent {
     key: u64,
-    /// What it did over each of [`SPANS`]; `None` while it had a queue of its own.
-    spans: [Option<Look>; SPANS.len()],
+    /// What it did over each of [`SPANS`].
+    spans: Spans,
+    /// The same for how long its answers took: `None` while it had a queue of its own. The
+    /// next token of a stream waits in no queue.
+    answers: Spans,
     long: Look,
 }
 
@@ -45,19 +50,23 @@ pub(super) struct Compare {
 }
 
 impl Window {
-    fn look(&mut self, now: Look, queued: bool) -> ([Option<Look>; SPANS.len()], Look) {
-        self.paced = if queued { 0 } else { (self.paced + 1).min(PACE_LOOKS + 1) };
+    fn look(&mut self, now: Look, queued: bool) -> (Spans, Spans, Look) {
+        self.calm = if queued { 0 } else { (self.calm + 1).min(PACE_LOOKS + 1) };
         let long = self.looks.front().map(|then| now.since(then)).unwrap_or_default();
         if self.looks.len() == LOOKS {
             self.looks.pop_front();
         }
         self.looks.push_back(now);
-        let spans = SPANS.map(|span| {
-            let back = span.min(self.paced.checked_sub(1)?);
+        (self.spans(now, self.looks.len()), self.spans(now, self.calm), long)
+    }
+
+    /// What came over each span within the last so many looks.
+    fn spans(&self, now: Look, looks: usize) -> Spans {
+        SPANS.map(|span| {
+            let back = span.min(looks.checked_sub(1)?);
             let then = self.looks.len().checked_sub(back + 1)?;
             (back > 0).then(|| self.looks.get(then).map(|then| now.since(then)))?
-        });
-        (spans, long)
+        })
     }
 }
 
@@ -73,10 +82,10 @@ impl Compare {
             let sum = |of: &dyn Fn(&Recent) -> Option<Look>| {
                 others().filter_map(of).fold(Look::default(), |sum, look| sum.plus(&look))
             };
-            for (of, classes) in [(Timed::Answers, 0..GAPS), (Timed::Tokens, GAPS..TIMES)] {
+            for of in [Timed::Answers, Timed::Tokens] {
                 let spans = (0..SPANS.len()).filter_map(|span| {
-                    let peers = sum(&|other| other.spans[span]);
-                    own.spans[span]?.beside(&peers, classes.clone())
+                    let peers = sum(&|other| other.timed(of)[span]);
+                    own.timed(of)[span]?.beside(&peers, classes(of))
                 });
                 if let Some((mine, peers, samples)) = enough(spans) {
                     found.push((own.key, SignalKind::Pace { of, own: mine, peers, samples }));
@@ -95,8 +104,24 @@ impl Compare {
         let key = replica.id.key;
         let queued = replica.live.room.was_queued(now, JUST_NOW);
         let window = self.windows.entry(key).or_default();
-        let (spans, long) = window.look(replica.live.conduct.look(), queued);
-        Recent { key, spans, long }
+        let (spans, answers, long) = window.look(replica.live.conduct.look(), queued);
+        Recent { key, spans, answers, long }
+    }
+}
+
+impl Recent {
+    fn timed(&self, of: Timed) -> &Spans {
+        match of {
+            Timed::Answers => &self.answers,
+            Timed::Tokens => &self.spans,
+        }
+    }
+}
+
+fn classes(of: Timed) -> std::ops::Range<usize> {
+    match of {
+        Timed::Answers => 0..GAPS,
+        Timed::Tokens => GAPS..TIMES,
     }
 }
 
@@ -154,6 +179,25 @@ mod tests {
         assert!(look([50, 50], 4000).is_empty(), "its times from before do not count");
         let paces = look([900, 50], 5000);
         assert!(paces.iter().any(|(key, own, peers)| *key == 1 && *own > *peers * 5), "{paces:?}");
+    }
+
+    #[test]
+    fn a_queue_excuses_no_gaps_between_tokens() {
+        let pool = Pool::new("s".into());
+        let replicas = [1, 2].map(|key| Arc::new(super::super::tests::replica(key)));
+        pool.set_members(replicas.to_vec());
+        let mut compare = Compare::default();
+        compare.look(&pool, at(0));
+        for (replica, ms) in replicas.iter().zip([200, 5]) {
+            let took = Duration::from_millis(ms);
+            (0..20).for_each(|_| replica.live.conduct.took(GAPS, took));
+            (0..20).for_each(|_| replica.live.conduct.took(0, took));
+        }
+        replicas[0].live.room.set_queued(at(900));
+        let told = compare.look(&pool, at(1000));
+        let pace = |wanted| move |(_, kind): &(u64, SignalKind)| matches!(kind, SignalKind::Pace { of, .. } if *of == wanted);
+        assert!(told.iter().any(pace(Timed::Tokens)), "{told:?}");
+        assert!(!told.iter().any(pace(Timed::Answers)), "{told:?}");
     }
 
     #[test]

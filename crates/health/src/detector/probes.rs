@@ -24,7 +24,8 @@ pub(super) struct Probes {
 
 impl Probes {
     pub(super) fn new(probe: &Probe) -> Self {
-        let span = (probe.timeout * 2).max(PAUSE);
+        // A packet may be lost on either side of a pause, too.
+        let span = (probe.timeout * 2).max(PAUSE + probe.timeout);
         Self { failed: 0, since: None, text: None, silent: false, span }
     }
 }

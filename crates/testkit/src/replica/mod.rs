@@ -9,6 +9,7 @@ pub use behaviour::{Behaviour, Break};
 use body::{Plan, Tracked};
 use bytes::Bytes;
 use evenkeel_domain::clock::now;
+use http::header::{CONNECTION, HeaderValue};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -18,7 +19,7 @@ use socket::Socket;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -88,6 +89,8 @@ struct State {
     script: Mutex<VecDeque<Behaviour>>,
     requests: Mutex<Vec<Request>>,
     counts: watch::Sender<Counts>,
+    /// Each so-many-th connection is reset; 0: none.
+    reset_every: AtomicU64,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -107,6 +110,7 @@ impl Replica {
             script: Mutex::default(),
             requests: Mutex::default(),
             counts: watch::Sender::default(),
+            reset_every: AtomicU64::new(0),
         });
         let task = tokio::spawn(listen(listener, state.clone()));
         Self { addr, state, task }
@@ -132,6 +136,12 @@ impl Replica {
     /// Does these with the next requests, one each; adds to what is still to come.
     pub fn script(&self, next: impl IntoIterator<Item = Behaviour>) {
         locked(&self.state.script).extend(next);
+    }
+
+    /// Resets each `every`th new connection from now on, whoever it is from, and closes the
+    /// others after one answer, so that there are new ones.
+    pub fn reset_connections(&self, every: u64) {
+        self.state.reset_every.store(every, SeqCst);
     }
 
     /// So far.
@@ -197,11 +207,18 @@ impl State {
 
 async fn listen(listener: TcpListener, state: Arc<State>) {
     let mut open = JoinSet::new();
+    let mut number = 0_u64;
     loop {
         tokio::select! {
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => {
                 let Ok((stream, _)) = accepted else { return };
+                number += 1;
+                let every = state.reset_every.load(SeqCst);
+                if every > 0 && number.is_multiple_of(every) {
+                    let _ = stream.set_zero_linger();
+                    continue;
+                }
                 let _ = stream.set_nodelay(true);
                 open.spawn(connection(stream, state.clone()));
             }
@@ -245,7 +262,11 @@ async fn answer(
         tracker.end(Ended::Broken);
         return Err(io::Error::other("broken as told"));
     }
-    respond(plan, tracker, reset.clone())
+    let mut response = respond(plan, tracker, reset.clone())?;
+    if state.reset_every.load(SeqCst) > 0 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 fn respond(plan: Plan, tracker: Tracker, reset: Arc<AtomicBool>) -> io::Result<Response<Tracked>> {

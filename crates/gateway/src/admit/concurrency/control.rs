@@ -42,7 +42,7 @@ const LONG_WINDOW: Duration = Duration::from_secs(2);
 const UNJUDGED: Duration = Duration::from_secs(20);
 /// What a replica said of its queue counts for so long.
 const TOLD: Duration = Duration::from_secs(3);
-/// A limit that was above what is worked on by this much let a queue come about.
+/// More under way than is worked on by this much is a queue.
 const QUEUED: f64 = 1.25;
 /// Looks at what is worked on while something waits: the highest of them is the truth, the
 /// others were taken between two requests.
@@ -156,7 +156,7 @@ impl Controller {
             return false;
         }
         if busy > 0 && 2.0 * f64::from(seen.in_flight) >= self.limit {
-            self.cut_to(f64::from(seen.in_flight), seen.now);
+            self.cut_to(f64::from(seen.in_flight), f64::from(seen.in_flight), seen.now);
         }
         if self.cut.is_some() {
             self.judge_cut(seen);
@@ -203,7 +203,8 @@ impl Controller {
         // A request or two may just be on their way through its queue.
         if std::mem::replace(&mut self.waited, true) || many {
             let running = self.running.iter().max().copied().unwrap_or(0);
-            self.cut_to((f64::from(running) * share).ceil(), seen.now);
+            let under_way = f64::from(seen.in_flight);
+            self.cut_to((f64::from(running) * share).ceil(), under_way, seen.now);
         }
     }
 
@@ -249,7 +250,8 @@ impl Controller {
             found: self.found,
             settled: false,
         });
-        self.cut_to(read.works_on.ceil(), seen.now);
+        let under_way = read.in_flight.max(f64::from(seen.in_flight));
+        self.cut_to(read.works_on.ceil(), under_way, seen.now);
         self.normal.begin_anew();
         true
     }
@@ -297,12 +299,14 @@ impl Controller {
         self.more.not_before = now + self.more.pause;
     }
 
-    fn cut_to(&mut self, works_on: f64, now: Instant) {
+    /// `under_way`: what it had when that was seen. Only if it was more there was a queue; a
+    /// limit that nobody had reached made none.
+    fn cut_to(&mut self, works_on: f64, under_way: f64, now: Instant) {
         let limit = works_on.max(1.0);
         if limit >= self.limit {
             return;
         }
-        self.queued |= self.limit > limit * QUEUED + 1.0;
+        self.queued |= under_way > limit * QUEUED + 1.0;
         if std::mem::replace(&mut self.more.holds, false) {
             self.more.pause = (self.more.pause * 2).min(PAUSE.1);
         }

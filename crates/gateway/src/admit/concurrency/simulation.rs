@@ -52,6 +52,8 @@ struct Simulation {
     clients: usize,
     done: u64,
     longest_queue: usize,
+    /// The controller said so at some tick.
+    called_queued: bool,
 }
 
 impl Simulation {
@@ -71,6 +73,7 @@ impl Simulation {
             clients,
             done: 0,
             longest_queue: 0,
+            called_queued: false,
         }
     }
 
@@ -165,6 +168,7 @@ impl Simulation {
         if self.controller.look(&seen) {
             self.count_from = self.now;
         }
+        self.called_queued |= self.controller.is_queued();
     }
 }
 
@@ -246,6 +250,20 @@ fn a_replica_that_got_slow_is_not_taken_for_one_with_a_queue() {
         let done = sim.run(30) as f64;
         assert!(done >= 0.95 * 40.0 * 10.0, "{stream}: {done} {:?}", sim.controller);
     }
+}
+
+#[test]
+fn a_few_slow_answers_are_no_queue() {
+    let mut sim = Simulation::new(Server { slots: 1000, ..PLAIN }, 2);
+    sim.run(10);
+    for first in [|_| 75, |_| 110, |_| 170, |_| 250, |_| 380] {
+        (sim.server.first, sim.server.rest) = (first, 950);
+        sim.run(2);
+    }
+    assert!(!sim.called_queued, "who compares replicas would look away: {:?}", sim.controller);
+    let mut sim = Simulation::new(Server { slots: 2, ..PLAIN }, 12);
+    sim.run(10);
+    assert!(sim.called_queued, "{:?}", sim.controller);
 }
 
 #[test]
