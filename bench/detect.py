@@ -28,6 +28,8 @@ from gray import GOLDEN, Replica, blocking, events, one  # noqa: E402
 from grayreplica import tokens  # noqa: E402
 
 RATE, WARM, QUIET = 120, 3.0, 3.0
+# Probes come every 2 s: the rounds meet them at different moments.
+PHASE = 2.0
 PATIENCE = 8.0
 COPIES, RESTARTS = 4, 20
 
@@ -87,10 +89,10 @@ async def detected(proxy, since):
     return None
 
 
-async def drive(proxy, replica, turn, traffic):
+async def drive(proxy, replica, turn, traffic, later):
     results, enough = [], asyncio.Event()
     driving = asyncio.create_task(load(proxy.port, enough, results))
-    await asyncio.sleep(WARM)
+    await asyncio.sleep(WARM + later)
     if not traffic:
         enough.set()
         await driving
@@ -106,7 +108,7 @@ async def drive(proxy, replica, turn, traffic):
     return took, event, [failure for _, _, failure in results if failure], len(results)
 
 
-def round_of(binary, turn, traffic, golden):
+def round_of(binary, turn, traffic, golden, later):
     directory = tempfile.mkdtemp(prefix="evenkeel-detect-")
     replicas = [Replica() for _ in range(3)]
     proxy = None
@@ -120,7 +122,7 @@ def round_of(binary, turn, traffic, golden):
             log = open(os.path.join(directory, "evenkeel.log"), "w")
             proxy.process = subprocess.Popen([binary, "up", "-c", proxy.file], stderr=log)
         serves(proxy)
-        return asyncio.run(drive(proxy, replicas[0], turn, traffic))
+        return asyncio.run(drive(proxy, replicas[0], turn, traffic, later))
     finally:
         if proxy:
             proxy.end()
@@ -149,8 +151,9 @@ def faults(binary, wanted, rounds):
         if wanted and not any(part in name for part in wanted):
             continue
         times, states, failed, asked = [], set(), [], 0
-        for _ in range(rounds):
-            took, event, failures, requests = round_of(binary, turn, traffic, "golden" in name)
+        for number in range(rounds):
+            took, event, failures, requests = round_of(
+                binary, turn, traffic, "golden" in name, PHASE * number / rounds)
             times.append(PATIENCE if took is None else took)
             states.add(event["to"] if event else "nothing")
             failed += failures

@@ -37,8 +37,8 @@ struct Held {
 }
 
 impl Flap {
-    /// Takes in whether it is out by the evidence of this moment; `None`: as it was. `base`: how long it is held
-    /// for the first time; `most`: at most. True while it is held out.
+    /// Takes in whether it is out by the evidence of this moment; `None`: as it was. `base`:
+    /// how long it is held for the first time; `most`: at most. True while it is held out.
     pub(super) fn look(
         &mut self,
         out: Option<bool>,
