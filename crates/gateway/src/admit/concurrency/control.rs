@@ -84,6 +84,8 @@ pub(super) struct Controller {
     normal: Normal,
     window: Window,
     busy: u64,
+    /// Since when it has had something to do.
+    busy_since: Option<Instant>,
     told_at: Option<Instant>,
     /// The last look found something waiting.
     waited: bool,
@@ -106,6 +108,7 @@ impl Controller {
             normal: Normal::default(),
             window: Window::from(now),
             busy: 0,
+            busy_since: None,
             told_at: None,
             waited: false,
             running: [0; LOOKS],
@@ -135,7 +138,9 @@ impl Controller {
     /// Takes a look. True when times of attempts begun before now say nothing any more.
     pub(super) fn look(&mut self, seen: &Seen) -> bool {
         let busy = seen.busy.saturating_sub(std::mem::replace(&mut self.busy, seen.busy));
-        self.window.add(seen);
+        self.busy_since = (seen.in_flight > 0).then(|| self.busy_since.unwrap_or(seen.now));
+        let has_had = self.busy_since.map(|since| seen.now.saturating_duration_since(since));
+        self.window.add(seen, has_had.unwrap_or_default());
         self.queued = f64::from(seen.in_flight) > self.limit * QUEUED + 1.0;
         if seen.in_flight == 0 && self.window.times.count() == 0 {
             self.window = Window::after(seen);
@@ -159,8 +164,7 @@ impl Controller {
             self.cut_to(f64::from(seen.in_flight), f64::from(seen.in_flight), seen.now);
         }
         if self.cut.is_some() {
-            self.judge_cut(seen);
-            return false;
+            return self.judge_cut(seen);
         }
         self.by_times(seen, is_new)
     }
@@ -221,6 +225,10 @@ impl Controller {
         if is_new {
             return false;
         }
+        if read.paused {
+            // Attempts begun before it went on tell of the pause.
+            return read.ratio > QUEUE;
+        }
         if read.ratio > QUEUE {
             return seen.now >= self.believe_from && self.queue_seen(read, seen);
         }
@@ -256,22 +264,26 @@ impl Controller {
         true
     }
 
-    /// Whether the last cut was right: a shorter queue costs no answers.
-    fn judge_cut(&mut self, seen: &Seen) {
-        let Some(cut) = &mut self.cut else { return };
+    /// Whether the last cut was right: a shorter queue costs no answers. True when times of
+    /// attempts begun before now say nothing any more.
+    fn judge_cut(&mut self, seen: &Seen) -> bool {
+        let Some(cut) = &mut self.cut else { return false };
         if !cut.settled {
             cut.settled = f64::from(seen.in_flight) <= self.limit;
             self.window = Window::after(seen);
-            return;
+            return false;
         }
         let long_ago = seen.now.saturating_duration_since(cut.at) > UNJUDGED;
         let Some((_, read)) = self.close_window(seen, COMPARED) else {
             if long_ago {
                 self.cut = None;
             }
-            return;
+            return false;
         };
-        let Some(cut) = self.cut.take() else { return };
+        if read.paused && !long_ago {
+            return true;
+        }
+        let Some(cut) = self.cut.take() else { return false };
         if seen.wanted && read.rate < cut.rate && read.ratio > WELL {
             self.normal.accept(cut.ratio);
             self.normal.begin_anew();
@@ -279,6 +291,7 @@ impl Controller {
             self.believe_from = seen.now + self.distrust;
             self.distrust = (self.distrust * 2).min(DISTRUST.1);
         }
+        false
     }
 
     /// All is well with all it may have: more.

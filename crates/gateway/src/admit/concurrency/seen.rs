@@ -1,9 +1,9 @@
 //! What the controller is shown at each tick.
 
-use evenkeel_domain::Replica;
 use evenkeel_domain::outcome::Outcome;
 use evenkeel_domain::room::{Times, Told};
-use std::time::Instant;
+use evenkeel_domain::{Replica, clock};
+use std::time::{Duration, Instant};
 
 /// One look at a replica.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub(super) struct Seen {
     pub(super) told: Option<Told>,
     /// It has all it may have: more was wanted, or will be.
     pub(super) wanted: bool,
+    /// For how long no byte of any answer has come.
+    pub(super) still: Duration,
 }
 
 impl Seen {
@@ -40,6 +42,10 @@ impl Seen {
             busy: live.count(Outcome::Backpressure),
             told: live.room.told(),
             wanted: limit > 0 && in_flight >= limit,
+            still: match live.last_move_ms() {
+                0 => Duration::ZERO,
+                moved => Duration::from_millis(clock::millis(now).saturating_sub(moved)),
+            },
         }
     }
 }

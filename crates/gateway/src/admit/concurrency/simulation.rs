@@ -37,6 +37,16 @@ struct Attempt {
     heard: bool,
 }
 
+impl Attempt {
+    /// Its replica did nothing for a step.
+    fn put_off(&mut self) {
+        self.ends_at += STEP_MS;
+        if !self.heard {
+            self.first_at = self.first_at.map(|at| at + STEP_MS);
+        }
+    }
+}
+
 struct Simulation {
     server: Server,
     controller: Controller,
@@ -54,6 +64,9 @@ struct Simulation {
     longest_queue: usize,
     /// The controller said so at some tick.
     called_queued: bool,
+    /// When it last gave a byte, and until when its process pauses.
+    moved: u64,
+    paused_until: u64,
 }
 
 impl Simulation {
@@ -74,6 +87,8 @@ impl Simulation {
             done: 0,
             longest_queue: 0,
             called_queued: false,
+            moved: 0,
+            paused_until: 0,
         }
     }
 
@@ -100,11 +115,15 @@ impl Simulation {
 
     fn step(&mut self) {
         self.now += STEP_MS;
-        self.hear();
+        let paused = self.now < self.paused_until;
+        match paused {
+            true => self.working.iter_mut().for_each(Attempt::put_off),
+            false => self.hear(),
+        }
         while self.in_flight() < self.limit().min(self.clients) {
             self.queue.push_back(self.now);
         }
-        while self.working.len() < self.server.slots {
+        while self.working.len() < self.server.slots && !paused {
             let Some(sent) = self.queue.pop_front() else { break };
             let noise = 1.0 + self.server.noise * (2.0 * self.rng.f64() - 1.0);
             let first = ((self.server.first)(self.working.len() + 1) as f64 * noise) as u64;
@@ -147,6 +166,11 @@ impl Simulation {
                 self.times.add(class, comparable, us);
             }
         }
+        // Tokens come all the time.
+        let moves = |a: &Attempt| a.ends_at <= now || (a.heard && a.first_at.is_some());
+        if self.working.iter().any(moves) {
+            self.moved = now;
+        }
         let before = self.working.len();
         self.working.retain(|a| a.ends_at > now);
         self.done += (before - self.working.len()) as u64;
@@ -164,6 +188,7 @@ impl Simulation {
             busy: 0,
             told: self.told,
             wanted: in_flight >= self.limit(),
+            still: Duration::from_millis(self.now - self.moved),
         };
         if self.controller.look(&seen) {
             self.count_from = self.now;
@@ -264,6 +289,40 @@ fn a_few_slow_answers_are_no_queue() {
     let mut sim = Simulation::new(Server { slots: 2, ..PLAIN }, 12);
     sim.run(10);
     assert!(sim.called_queued, "{:?}", sim.controller);
+}
+
+#[test]
+fn a_pause_is_no_queue() {
+    for (stream, pause) in [(true, 700), (true, 1500), (false, 1500), (true, 2500)] {
+        // Little to do, in the middle of which all stands still.
+        let server = Server { slots: 8, rest: 80, stream, ..PLAIN };
+        let mut sim = Simulation::new(server, 6);
+        sim.run(5);
+        sim.paused_until = sim.now + pause;
+        sim.run(3);
+        assert!(sim.limit() >= 6, "{stream} {pause}: {:?}", sim.controller);
+    }
+}
+
+#[test]
+fn a_pause_in_the_middle_of_a_queue_costs_little() {
+    // What is found for such short work moves up and down: several runs are compared.
+    let after = |pause| -> u64 {
+        let run = |seed| {
+            let mut sim = Simulation::new(Server { slots: 8, rest: 80, ..PLAIN }, 16);
+            sim.rng = rng::seeded(seed);
+            sim.run(10);
+            sim.paused_until = sim.now + pause;
+            sim.run(pause / 1000 + 1);
+            sim.run(10)
+        };
+        (1..6).map(run).sum()
+    };
+    let usual = after(0);
+    for pause in [700, 1500, 2500] {
+        let done = after(pause);
+        assert!(done * 10 >= usual * 9, "{pause}: {done} of {usual}");
+    }
 }
 
 #[test]

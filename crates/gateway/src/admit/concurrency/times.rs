@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 const ENOUGH: f64 = 4.0;
 /// How fast what is normal follows times that rise without a queue, for each window.
 const DRIFT: f64 = 0.1;
+/// Without a byte for so long, and for so many times as long as an answer usually takes to
+/// begin, a replica with work has paused.
+const PAUSE: Duration = Duration::from_millis(300);
+const PAUSES: u32 = 3;
 /// Windows over which the rate is averaged: answers come in bunches.
 const RATES: usize = 3;
 
@@ -24,6 +28,10 @@ pub(super) struct Reading {
     pub(super) in_flight: f64,
     /// Answers completed a second.
     pub(super) rate: f64,
+    /// It had something to do and gave no byte for longer than its work explains: a pause of
+    /// its process or its machine. What came late then came late for that, and how little
+    /// came says nothing of what it can do.
+    pub(super) paused: bool,
 }
 
 /// Looks that are judged together.
@@ -35,6 +43,8 @@ pub(super) struct Window {
     looks: u32,
     in_flight: u64,
     unanswered: u64,
+    /// The longest time without a byte while it had something to do.
+    still: Duration,
 }
 
 impl Window {
@@ -45,10 +55,20 @@ impl Window {
 
     /// Begins at a moment when nothing is known.
     pub(super) fn from(now: Instant) -> Self {
-        Self { times: Times::default(), from: now, done: 0, looks: 0, in_flight: 0, unanswered: 0 }
+        Self {
+            times: Times::default(),
+            from: now,
+            done: 0,
+            looks: 0,
+            in_flight: 0,
+            unanswered: 0,
+            still: Duration::ZERO,
+        }
     }
 
-    pub(super) fn add(&mut self, seen: &Seen) {
+    /// `busy`: for how long it has had something to do.
+    pub(super) fn add(&mut self, seen: &Seen, busy: Duration) {
+        self.still = self.still.max(seen.still.min(busy));
         self.times.extend(&seen.times);
         self.looks += 1;
         self.in_flight += u64::from(seen.in_flight);
@@ -93,6 +113,7 @@ impl Normal {
         let ratio = if normal > 0.0 { real / normal } else { 1.0 };
         let seconds = window.age(seen.now).as_secs_f64().max(1e-6);
         let looks = f64::from(window.looks.max(1));
+        let usual = window.times.mean().div_f64(ratio.max(1.0));
         let begun = (window.in_flight - window.unanswered) as f64 / looks;
         self.rates[self.next % RATES] = seen.done.saturating_sub(window.done) as f64 / seconds;
         self.next += 1;
@@ -102,6 +123,7 @@ impl Normal {
             works_on: begun + window.times.real_us as f64 / 1e6 / ratio / seconds,
             in_flight: window.in_flight as f64 / looks,
             rate: rates.iter().sum::<f64>() / rates.len() as f64,
+            paused: window.still > PAUSE.max(usual * PAUSES),
         }
     }
 
