@@ -144,7 +144,9 @@ fn hung_is_suspect_at_the_first_failed_probe_and_isolated_when_it_lasts() {
             (1000, Some(probe_failed(false, false)), Health::Suspect),
             (1700, Some(probe_failed(false, false)), Health::Suspect),
             (2400, Some(probe_failed(false, false)), Health::Suspect),
-            (4000, Some(probe_failed(false, false)), Health::Isolated),
+            // A pause, with a lost packet on either side.
+            (4400, Some(probe_failed(false, false)), Health::Suspect),
+            (4500, Some(probe_failed(false, false)), Health::Isolated),
             (40_000, Some(PROBE_OK), Health::Probation),
         ],
     );
