@@ -18,6 +18,9 @@ pub enum Weight {
     Certain(String),
 }
 
+/// Detectors that see the same times: two of them are no two independent signals.
+const PACE: [&str; 2] = ["slow", "unusual"];
+
 /// Weighs verdicts, each with the name of its detector.
 #[must_use]
 pub fn weigh(verdicts: &[(&'static str, Verdict)]) -> Weight {
@@ -31,7 +34,7 @@ pub fn weigh(verdicts: &[(&'static str, Verdict)]) -> Weight {
             Verdict::Suspicion(text) => suspicions.push(format!("{name}: {text}")),
         }
     }
-    let (enough, two) = (!strong.is_empty(), suspicions.len() >= 2);
+    let (enough, two) = (!strong.is_empty(), suspicions.len() >= 2 && !are_one(verdicts));
     strong.append(&mut suspicions);
     match strong.is_empty() {
         true => Weight::Clear,
@@ -39,6 +42,12 @@ pub fn weigh(verdicts: &[(&'static str, Verdict)]) -> Weight {
         false if two => Weight::Two(strong.join("; ")),
         false => Weight::One(strong.join("; ")),
     }
+}
+
+/// Whether all suspicions look at one thing: how long answers take, beside peers.
+fn are_one(verdicts: &[(&'static str, Verdict)]) -> bool {
+    let mut suspicious = verdicts.iter().filter(|(_, v)| matches!(v, Verdict::Suspicion(_)));
+    suspicious.all(|(name, _)| PACE.contains(name))
 }
 
 /// What the state machine must know besides the weight.
@@ -183,5 +192,14 @@ mod tests {
         let Weight::Two(text) = weigh(&verdicts) else { panic!("there are two") };
         assert_eq!(text, "probe: timed out; silence: still");
         assert!(matches!(weigh(&verdicts[..2]), Weight::One(_)));
+    }
+
+    #[test]
+    fn the_same_times_seen_twice_are_one_signal() {
+        let suspicion = |name| (name, Verdict::Suspicion("late".into()));
+        let pace = [suspicion("slow"), suspicion("unusual")];
+        assert!(matches!(weigh(&pace), Weight::One(_)));
+        let more = [suspicion("slow"), suspicion("unusual"), suspicion("probe")];
+        assert!(matches!(weigh(&more), Weight::Two(_)));
     }
 }

@@ -9,7 +9,7 @@ use evenkeel_domain::{Signal, SignalKind};
 use std::time::{Duration, Instant};
 
 /// Waiting and standing still for less than this says nothing.
-const FLOOR: Duration = Duration::from_millis(600);
+const FLOOR: Duration = Duration::from_millis(500);
 /// How many times the normal wait is abnormal.
 const FACTOR: u32 = 3;
 /// Without a normal wait to compare with.
