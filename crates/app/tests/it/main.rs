@@ -18,6 +18,7 @@ mod gray;
 mod heal;
 mod hedge;
 mod job;
+mod journal_kills;
 mod keys;
 mod leaving;
 mod llama;
