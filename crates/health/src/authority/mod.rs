@@ -31,6 +31,11 @@ use unusual::Unusual;
 
 /// Time-based changes and counters are looked at this often.
 const SWEEP: Duration = Duration::from_millis(250);
+/// While requests wait on a replica for longer than is normal, it is looked at this often:
+/// what hangs must be known within a second.
+const GLANCE: Duration = Duration::from_millis(50);
+/// … for so long after the last one was reported.
+const GLANCES_FOR: Duration = Duration::from_secs(3);
 /// Sweeps between two looks at latencies.
 const LATENCY_EVERY: u32 = 4;
 /// Sweeps between two values of the series that are watched for anomalies.
@@ -115,6 +120,8 @@ pub struct Authority<P> {
     events: Arc<EventLog>,
     probing: P,
     sweeps: u32,
+    /// Replicas on which requests wait, and until when that is looked at more often.
+    waited_on: HashMap<u64, Instant>,
 }
 
 impl<P: Probing> Authority<P> {
@@ -137,6 +144,7 @@ impl<P: Probing> Authority<P> {
             events,
             probing,
             sweeps: 0,
+            waited_on: HashMap::new(),
         };
         (authority, handle)
     }
@@ -145,6 +153,8 @@ impl<P: Probing> Authority<P> {
     pub async fn run(mut self) {
         let mut tick = tokio::time::interval(SWEEP);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut glance = tokio::time::interval(GLANCE);
+        glance.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -154,6 +164,7 @@ impl<P: Probing> Authority<P> {
                 },
                 Some(signal) = self.signals.recv() => self.observe(&signal, clock::now()),
                 _ = tick.tick() => self.sweep(clock::now()),
+                _ = glance.tick(), if !self.waited_on.is_empty() => self.glance(clock::now()),
             }
         }
     }
@@ -235,9 +246,19 @@ impl<P: Probing> Authority<P> {
             return self.named((*asked, key), said, now);
         }
         if matches!(signal.kind, SignalKind::Waiting { .. }) {
+            self.waited_on.insert(key, now + GLANCES_FOR);
             self.tally(key, now);
         }
         self.judge(key, now);
+    }
+
+    /// Looks at those on which requests wait.
+    fn glance(&mut self, now: Instant) {
+        self.waited_on.retain(|key, until| now < *until && self.records.contains_key(key));
+        for key in self.waited_on.keys().copied().collect::<Vec<_>>() {
+            self.tally(key, now);
+            self.judge(key, now);
+        }
     }
 
     /// A replica answered under another name than before: all of its service are compared.

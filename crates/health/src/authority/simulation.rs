@@ -130,6 +130,7 @@ impl World {
                 self.traffic(of, step);
                 self.pause(of);
             }
+            self.authority.glance(at(self.now));
             if self.now.is_multiple_of(250) {
                 // So many sweeps as there would have been.
                 self.authority.sweeps = (self.now / 250 - 1) as u32;

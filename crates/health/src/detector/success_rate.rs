@@ -9,8 +9,10 @@ use evenkeel_domain::{Signal, SignalKind};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Tallies kept at most: one a sweep.
+/// Tallies kept at most: enough for a window, however often it is looked at.
 const KEPT: usize = 256;
+/// … at this share of the window apart.
+const APART: u32 = 240;
 /// Processes pause for up to 2.5 s and go on.
 const PAUSE: Duration = Duration::from_secs(3);
 /// Faults below which a share is chance.
@@ -80,7 +82,13 @@ impl Detector for SuccessRate {
         {
             return;
         }
-        if self.tallies.len() == KEPT {
+        // A replica in doubt is looked at more often: what is close together counts once.
+        let mut newest = self.tallies.iter().rev().map(|tally| tally.0);
+        if let (Some(last), Some(before)) = (newest.next(), newest.next())
+            && last.saturating_duration_since(before) < self.window / APART
+        {
+            self.tallies.pop_back();
+        } else if self.tallies.len() == KEPT {
             self.tallies.pop_front();
         }
         self.tallies.push_back((signal.at, good, faults));
@@ -139,6 +147,26 @@ mod tests {
         assert!(speaks(&[(0, 0, 0, 0), (1, 4, 2, 0), (5, 8, 5, 0)]));
         assert!(!speaks(&[(0, 0, 0, 0), (1, 4, 2, 0), (2, 8, 4, 0)]), "one event");
         assert!(!speaks(&[(0, 0, 0, 0), (1, 40, 2, 0), (5, 80, 4, 0)]));
+    }
+
+    #[test]
+    fn looks_in_quick_succession_do_not_shorten_the_window() {
+        let mut rate = SuccessRate::new(&Ejection::default());
+        let mut look = |ms: u64, good, faults| {
+            let still = Duration::ZERO;
+            let tally = SignalKind::Tally { good, faults, silent: 0, still, peers_move: true };
+            rate.observe(&signal(ms, tally));
+            rate.verdict(at(ms))
+        };
+        look(0, 0, 0);
+        look(1000, 0, 300);
+        look(5000, 0, 600);
+        // Good ones alone, looked at every 10 ms.
+        let mut last = Verdict::Clear;
+        for n in 1..=300 {
+            last = look(5000 + 10 * n, n, 600);
+        }
+        assert_ne!(last, Verdict::Clear, "the faults are remembered");
     }
 
     #[test]
