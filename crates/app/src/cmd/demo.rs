@@ -4,7 +4,9 @@ use super::{fail, up};
 use crate::config::{LogFormat, Sources};
 use crate::keeper::{Announcement, Options};
 use crate::logging;
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `evenkeel demo`.
@@ -33,7 +35,11 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
     logging::init(LogFormat::Text, Some("warn,evenkeel_health=info,evenkeel::keeper=info"));
     up::raise_file_limit();
-    let text = match config_text(&args) {
+    let state = match State::new() {
+        Ok(state) => state,
+        Err(error) => return fail(&error),
+    };
+    let text = match config_text(&args, &state.0) {
         Ok(text) => text,
         Err(error) => return fail(&error),
     };
@@ -42,10 +48,31 @@ pub(super) fn run(args: Args) -> ExitCode {
     up::serve(Options { file: None, name: PathBuf::from("(demo)"), sources, announce })
 }
 
-fn config_text(args: &Args) -> std::io::Result<String> {
+/// A directory of this demo's own: nothing of an earlier one shows, and nothing of this one
+/// is left.
+struct State(PathBuf);
+
+impl State {
+    fn new() -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("evenkeel-demo-{}", std::process::id()));
+        // It must be new: in a place where anybody may write, another's is not to be trusted.
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => Ok(Self(path)),
+            Err(error) => Err(std::io::Error::new(error.kind(), format!("{path:?}: {error}"))),
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "the demo's files stay");
+        }
+    }
+}
+
+fn config_text(args: &Args, state: &Path) -> std::io::Result<String> {
     let program = std::env::current_exe()?;
-    // A directory per port, so that two demos do not share one.
-    let state = std::env::temp_dir().join(format!("evenkeel-demo-{}", args.listen.port()));
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
     Ok(format!(
         r#"
@@ -84,8 +111,12 @@ fn announce(what: &Announcement) {
     println!("  admin     http://{admin}   (metrics, /api/v1)");
     println!("  gateway   pid {}, {} workers", what.gateway_pid, what.workers);
     for instance in &what.instances {
-        let (Some(pid), Some(port)) = (instance.pid, instance.port) else { continue };
-        println!("  replica   {}   pid {pid}, port {port}", instance.name);
+        match (instance.pid, instance.port) {
+            (Some(pid), Some(port)) => {
+                println!("  replica   {}   pid {pid}, port {port}", instance.name);
+            }
+            _ => println!("  replica   {}   {}", instance.name, instance.phase.label()),
+        }
     }
     println!("\nStream an answer:\n");
     println!(
@@ -93,7 +124,7 @@ fn announce(what: &Announcement) {
          -d '{{\"model\":\"evenkeel-demo\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\
          \"content\":\"Tell me of the sea\"}}]}}'"
     );
-    if let Some(pid) = what.instances.first().and_then(|i| i.pid) {
+    if let Some(pid) = what.instances.iter().find_map(|instance| instance.pid) {
         println!("\nThen kill a replica, and ask again: nobody notices.\n\n  kill -9 {pid}");
     }
     let flag =

@@ -4,6 +4,7 @@ use super::child::Gateway;
 use super::{Announcement, Flow, Keeper, KeeperError};
 use crate::link::ToGateway;
 use evenkeel_domain::clock;
+use evenkeel_domain::orchestrator::InstanceStatus;
 use sd_notify::NotifyState;
 use std::io;
 use std::path::Path;
@@ -46,18 +47,31 @@ impl Keeper {
         }
         self.renew();
         if !std::mem::replace(&mut self.announced, true) {
-            (self.options.announce)(&Announcement {
-                clients: self.sockets.client_addresses(),
-                admin: self.sockets.admin_address(),
-                tls: self.config.gateway.tls.is_some(),
-                workers: self.sockets.workers,
-                gateway_pid,
-                services: self.config.service.iter().map(|s| s.name.clone()).collect(),
-                instances: self.supervisor.statuses(),
-            });
+            self.unannounced = Some(gateway_pid);
+            self.announce(false);
             // Without a service manager there is nobody to tell.
             let _ = sd_notify::notify(&[NotifyState::Ready]);
         }
+    }
+
+    /// Says once what runs where: as soon as all processes are there, or when it must.
+    pub(super) fn announce(&mut self, at_once: bool) {
+        let Some(gateway_pid) = self.unannounced else { return };
+        let instances = self.supervisor.statuses();
+        let begins = |one: &InstanceStatus| one.pid.is_none() && one.phase.is_running();
+        if !at_once && instances.iter().any(begins) {
+            return;
+        }
+        self.unannounced = None;
+        (self.options.announce)(&Announcement {
+            clients: self.sockets.client_addresses(),
+            admin: self.sockets.admin_address(),
+            tls: self.config.gateway.tls.is_some(),
+            workers: self.sockets.workers,
+            gateway_pid,
+            services: self.config.service.iter().map(|s| s.name.clone()).collect(),
+            instances,
+        });
     }
 
     pub(super) async fn on_ended(&mut self, id: u64, how: &str) -> Flow {

@@ -113,6 +113,8 @@ struct Keeper {
     crashes: VecDeque<Instant>,
     last_alive: Instant,
     announced: bool,
+    /// The first gateway that is ready, until that is said.
+    unannounced: Option<u32>,
     /// Replicas that run with settings of before, each with the start that does.
     outdated: BTreeMap<String, u64>,
     /// A text that was refused is not tried again until it changes.
@@ -157,6 +159,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
         crashes: VecDeque::new(),
         last_alive: clock::now(),
         announced: false,
+        unannounced: None,
     };
     keeper.want_instances().map_err(KeeperError::Supervisor)?;
     keeper.jobs.apply(keeper.config.job.clone());
@@ -175,6 +178,7 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
             changed = instances.changed() => if changed.is_ok() {
                 keeper.tell_all(&ToGateway::Instances(instances.borrow_and_update().clone()));
                 keeper.review();
+                keeper.announce(false);
             },
             changed = jobs.changed() => if changed.is_ok() {
                 keeper.tell_all(&ToGateway::Jobs(jobs.borrow_and_update().clone()));
@@ -256,6 +260,7 @@ impl Keeper {
     }
 
     fn on_tick(&mut self) {
+        self.announce(true);
         self.reload(false);
         self.review();
         let now = clock::now();

@@ -10,6 +10,7 @@ mod check;
 mod clients;
 mod counts;
 mod curl;
+mod demo;
 mod discovery;
 mod faults;
 mod fields;
