@@ -2,7 +2,7 @@
 """How soon a replica that is dead, hung or lying gets no new traffic; and how soon a
 supervised one that died runs again.
 
-    detect.py --evenkeel PATH [--only PART,…] [--rounds 8]
+    detect.py --evenkeel PATH [--only PART,…] [--rounds 8] [--rate 120]
 
 Three replicas, 120 requests a second (or none), one of them fails; a new Evenkeel for every
 round. Detected is when the authority calls the replica suspect or isolated: from then on it
@@ -243,7 +243,9 @@ def main():
     parser.add_argument("--evenkeel", required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--rate", type=int, default=RATE, help="requests a second")
     args = parser.parse_args()
+    globals()["RATE"] = args.rate
     binary = os.path.abspath(args.evenkeel)
     wanted = [part for part in args.only.split(",") if part]
     if wanted != ["restart"]:
