@@ -172,6 +172,10 @@ impl Hands for Sim {
         self.act("isolate", target, key.to_owned(), |model, _| model.isolated = true)
     }
 
+    fn idle<'a>(&'a self, target: &'a str) -> Reach<'a, ()> {
+        self.act("idle", target, String::new(), |_, _| ())
+    }
+
     fn release<'a>(&'a self, target: &'a str) -> Reach<'a, ()> {
         self.act("release", target, String::new(), |model, _| model.isolated = false)
     }

@@ -150,10 +150,15 @@ impl GatewayState {
 impl GatewayState {
     /// The member of this name.
     pub(super) fn member(&self, name: &str) -> Option<Arc<Replica>> {
-        let services = self.services();
-        services
-            .iter()
-            .find_map(|(_, pool)| pool.members().iter().find(|r| *r.id.name == *name).cloned())
+        self.member_of(name).map(|(replica, _)| replica)
+    }
+
+    /// The same, with the pool that it is in.
+    pub(super) fn member_of(&self, name: &str) -> Option<(Arc<Replica>, Arc<Pool>)> {
+        self.services().iter().find_map(|(_, pool)| {
+            let member = pool.members().iter().find(|r| *r.id.name == *name).cloned();
+            Some((member?, pool.clone()))
+        })
     }
 
     /// The start of a supervised replica's process that the keeper last told of.

@@ -22,6 +22,7 @@ mod job;
 mod journal_kills;
 mod keys;
 mod leaving;
+mod liars;
 mod llama;
 mod operate;
 mod overload;

@@ -72,6 +72,9 @@ pub trait Hands: Send + Sync {
     /// Takes a replica out of traffic until `until` at the latest; what is under way moves.
     fn isolate<'a>(&'a self, target: &'a str, key: &'a str, until: Millis) -> Reach<'a, ()>;
 
+    /// Returns when nothing is under way on a replica any more, or it is gone.
+    fn idle<'a>(&'a self, target: &'a str) -> Reach<'a, ()>;
+
     /// Ends what [`Hands::isolate`] ordered; leaves the orders of people alone.
     fn release<'a>(&'a self, target: &'a str) -> Reach<'a, ()>;
 

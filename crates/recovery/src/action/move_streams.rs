@@ -1,4 +1,5 @@
 //! Moves what is under way to its peers: a shut gate has every stream carried on elsewhere.
+//! It is over when nothing is under way any more: the next step may touch the replica.
 
 use super::{Action, Blast, Task};
 use evenkeel_domain::Gate;
@@ -27,6 +28,7 @@ impl Action for MoveStreams {
     fn act<'a>(&'a self, task: &'a Task, hands: &'a dyn Hands) -> Reach<'a, String> {
         Box::pin(async move {
             hands.isolate(&task.incident.target, &task.key, task.until).await?;
+            hands.idle(&task.incident.target).await?;
             Ok("its streams go on elsewhere".into())
         })
     }

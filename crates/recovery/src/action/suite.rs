@@ -54,7 +54,11 @@ impl Hands for Fake {
     fn isolate<'a>(&'a self, _: &'a str, key: &'a str, until: Millis) -> Reach<'a, ()> {
         assert!(until > 0, "every order of ours ends by itself");
         self.keys.lock().unwrap().insert(key.into());
-        self.act((), |seen| (seen.gate, seen.in_flight) = (Gate::Shut, 0))
+        self.act((), |seen| seen.gate = Gate::Shut)
+    }
+
+    fn idle<'a>(&'a self, _: &'a str) -> Reach<'a, ()> {
+        self.act((), |seen| seen.in_flight = 0)
     }
 
     fn release<'a>(&'a self, _: &'a str) -> Reach<'a, ()> {

@@ -81,6 +81,22 @@ impl Hands for GatewayHands {
         })
     }
 
+    fn idle<'a>(&'a self, target: &'a str) -> Reach<'a, ()> {
+        Box::pin(async move {
+            loop {
+                let Some((replica, pool)) = self.state.member_of(target) else { return Ok(()) };
+                let ended = pool.better.notified();
+                tokio::pin!(ended);
+                // Listening before looking: what ends in between is not missed.
+                ended.as_mut().enable();
+                if replica.live.in_flight() == 0 {
+                    return Ok(());
+                }
+                ended.await;
+            }
+        })
+    }
+
     fn release<'a>(&'a self, target: &'a str) -> Reach<'a, ()> {
         Box::pin(async move {
             if !self.order(target).is_some_and(|order| order.owner.starts_with(OWNER)) {
