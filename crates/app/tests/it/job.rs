@@ -70,7 +70,8 @@ async fn a_job_killed_twice_and_stopped_once_reaches_its_end_from_its_checkpoint
     let more = "hang_after = \"2s\"\n";
     let up = Up::start(&counting(work.path(), 30, "", "progress = \"step \"", more)).await;
     for (how, failures) in [(Signal::KILL, 1), (Signal::KILL, 2), (Signal::STOP, 3)] {
-        let before = job(&up).await["checkpoint"].clone();
+        let before = once(&up, "it is told", |job| job["checkpoint"].is_string()).await;
+        let before = before["checkpoint"].clone();
         let got_on = once(&up, "it gets on", |job| {
             job["stage"] == "running" && job["checkpoint"] != before && job["pid"].is_u64()
         })
