@@ -1,11 +1,10 @@
 //! Replicas that the configuration has no more: nothing new to them, and an end in peace.
 
-use crate::support::{EVENKEEL, Model, Up, Wire, alive, ask, chat, post, service, until, until_so};
+use crate::support::{EVENKEEL, Model, Stream, Up, alive, ask, chat, service, until, until_so};
 use evenkeel_domain::clock::now;
 use evenkeel_testkit::process::signal;
 use evenkeel_testkit::{Behaviour, Ended, Oracle, Replica, ports};
 use rustix::process::Signal;
-use serde_json::Value;
 use std::time::Duration;
 
 /// Tokens of a stream: at 20 ms each it takes three seconds.
@@ -34,50 +33,13 @@ fn copies(count: u32) -> String {
     chat_of(&[entry(&format!("copies = {count}"))])
 }
 
-/// A stream under way.
-struct Stream {
-    wire: Wire,
-    text: String,
-}
-
-impl Stream {
-    /// Once its first token is there.
-    async fn begin(up: &Up) -> Self {
-        let mut wire = Wire::open(&up.clients).await;
-        wire.send(post("/v1/chat/completions", "", &chat("a long story", TOKENS, true))).await;
-        assert_eq!(wire.head().await.map(|head| head.status), Ok(200));
-        let mut stream = Self { wire, text: String::new() };
-        assert!(stream.more(2).await, "it has only begun");
-        stream
-    }
-
-    /// Reads some pieces; false at the end.
-    async fn more(&mut self, pieces: usize) -> bool {
-        for _ in 0..pieces {
-            let piece = self.wire.chunk().await.expect("the stream goes on");
-            let Some(piece) = piece else { return false };
-            self.text.push_str(&String::from_utf8_lossy(&piece));
-        }
-        true
-    }
-
-    /// The whole answer.
-    async fn end(mut self) -> String {
-        while self.more(1).await {}
-        let events = self.text.lines().filter_map(|line| line.strip_prefix("data: "));
-        let mut events: Vec<&str> = events.collect();
-        assert_eq!(events.pop(), Some("[DONE]"), "{}", self.text);
-        let content = |event: &str| {
-            let event: Value = serde_json::from_str(event).expect("an event is JSON");
-            event["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned()
-        };
-        events.into_iter().map(content).collect()
-    }
+async fn begin(up: &Up) -> Stream {
+    Stream::begin(up, &chat("a long story", TOKENS, true)).await
 }
 
 /// A stream on each of two replicas.
 async fn one_each(up: &Up) -> [Stream; 2] {
-    let streams = [Stream::begin(up).await, Stream::begin(up).await];
+    let streams = [begin(up).await, begin(up).await];
     for replica in up.replicas().await {
         assert_eq!(replica["in_flight"], 1, "each has one: {replica}");
     }

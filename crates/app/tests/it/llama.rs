@@ -2,9 +2,8 @@
 //! an answer. Its models are small and seeded; each token of `tiny-char` is one character,
 //! so a lost or doubled one shows.
 
-use crate::support::{SOON, Up, ask, get, until};
-use evenkeel_testkit::oracle::Seen;
-use evenkeel_testkit::{Oracle, process};
+use crate::support::{SOON, Stream, Up, ask, get, until};
+use evenkeel_testkit::process;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -59,30 +58,15 @@ fn body(stream: bool, tokens: u32) -> String {
     .to_string()
 }
 
-/// Streams that have had their first token.
-async fn first_tokens(up: &Up) -> u64 {
-    let metrics = get(&up.admin, "/metrics").await.text();
-    let line = metrics.lines().find(|l| l.starts_with("evenkeel_first_token_seconds_count"));
-    line.and_then(|l| l.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
-}
-
-/// One stream whose replica is killed in the middle.
-async fn killed_in_the_middle(up: &Up, right: String) -> Seen {
-    let before = first_tokens(up).await;
-    let oracle = Oracle::new(&up.url()).knowing(move |_, _| right.clone());
-    let streaming =
-        tokio::spawn(async move { oracle.ask("Tell me of the sea", TOKENS, true).await });
-    // In the middle: its client has the first token.
-    until("the first token is there", || async { (first_tokens(up).await > before).then_some(()) })
-        .await;
-    let pid = until("one replica serves", || async {
-        let replicas = up.replicas().await;
-        let at = replicas.iter().position(|r| r["in_flight"].as_u64() > Some(0))?;
-        up.pids().await.get(at).copied()
-    })
-    .await;
-    process::kill9(pid);
-    tokio::time::timeout(3 * SOON, streaming).await.expect("it ends").expect("it runs")
+/// The text of a stream whose replica is killed as soon as its client has the first token. Not
+/// later: of a long text each server computes the end a little differently when it reads the
+/// beginning at once, and these models do not know what they want.
+async fn killed_in_the_middle(up: &Up) -> String {
+    let pids = up.pids().await;
+    let stream = Stream::begin(up, &body(true, TOKENS)).await;
+    let at = up.replicas().await.iter().position(|r| r["in_flight"].as_u64() > Some(0));
+    process::kill9(pids[at.expect("one replica serves")]);
+    tokio::time::timeout(3 * SOON, stream.end()).await.expect("it ends")
 }
 
 /// What both servers say when nobody disturbs them.
@@ -96,8 +80,7 @@ async fn right(up: &Up) -> String {
 async fn resumes(model: &str) {
     let up = up(model).await;
     let right = right(&up).await;
-    let seen = killed_in_the_middle(&up, right).await;
-    assert!(seen.is_ok(), "{seen:?}");
+    assert_eq!(killed_in_the_middle(&up).await, right);
     let counts = &up.snapshot().await["services"][0];
     assert_eq!(counts["broken_streams"], 0, "{counts}");
     let resumed = counts["resumed"].as_object().expect("it is told");

@@ -2,11 +2,13 @@
 
 mod command;
 mod model;
+mod stream;
 mod up;
 mod wire;
 
 pub(crate) use command::{Ran, evenkeel};
 pub(crate) use model::{Model, model_at};
+pub(crate) use stream::Stream;
 pub(crate) use up::{Up, service, supervised, two_services};
 pub(crate) use wire::{Answer, Wire, ask, chat, get, padding, post, raw};
 

@@ -55,14 +55,16 @@ pub(super) fn serve(
     questions: &Receiver<oneshot::Sender<Answer>>,
 ) {
     let mut known = HashMap::new();
-    loop {
-        let nvml = Nvml::builder().lib_path(library).init();
-        let over = match &nvml {
-            Ok(nvml) => session(nvml, one, questions, &mut known),
+    // Opened when somebody asks, and not before: what was missing may be there by then.
+    while let Ok(asked) = questions.recv() {
+        let over = match Nvml::builder().lib_path(library).init() {
+            Ok(nvml) => session(&nvml, one, (asked, questions), &mut known),
             Err(error) => {
                 let shown = library.to_string_lossy();
                 let why = format!("{shown}: {error}; there is no GPU of NVIDIA's, or no driver");
-                questions.recv().map(|asked| drop(asked.send(Err(why))))
+                // Who has stopped waiting hears it next time.
+                let _ = asked.send(Err(why));
+                Ok(())
             }
         };
         if over.is_err() {
@@ -75,12 +77,13 @@ pub(super) fn serve(
 fn session(
     nvml: &Nvml,
     one: Option<&str>,
-    questions: &Receiver<oneshot::Sender<Answer>>,
+    (first, questions): (oneshot::Sender<Answer>, &Receiver<oneshot::Sender<Answer>>),
     known: &mut HashMap<u32, Stands>,
 ) -> Result<(), RecvError> {
-    let mut events = None;
+    let (mut events, mut first) = (None, Some(first));
     loop {
-        let asked = match (&events, questions.try_recv()) {
+        let next = first.take().map_or_else(|| questions.try_recv(), Ok);
+        let asked = match (&events, next) {
             (_, Ok(asked)) => asked,
             (_, Err(TryRecvError::Disconnected)) => return Err(RecvError),
             (Some(set), Err(TryRecvError::Empty)) => {
