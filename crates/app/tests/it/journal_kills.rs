@@ -48,7 +48,8 @@ impl Stage {
         let up = Up::within(dir, "", &services).await.ready().await;
         let gateway = up.gateway_pid().await;
         let hung = up.replica("chat-0", |r| r["process"]["pid"].is_u64()).await;
-        let hung = u32::try_from(hung["process"]["pid"].as_u64().unwrap()).unwrap();
+        let hung =
+            hung["process"]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a pid");
         Self { up, keys, gateway, hung }
     }
 
@@ -80,11 +81,17 @@ impl Stage {
 
     /// The kinds of an incident's rows in their order, with the epochs that wrote them.
     async fn rows(&self, incident: &Value) -> Vec<(String, u64)> {
-        let path = format!("/api/v1/incidents/{}", incident["id"].as_str().unwrap());
-        let detail = Wire::get(&self.up.admin, &path).await.unwrap().json();
+        let path =
+            format!("/api/v1/incidents/{}", incident["id"].as_str().expect("it has a number"));
+        let detail = Wire::get(&self.up.admin, &path).await.expect("it answers").json();
         let rows = detail["rows"].as_array().cloned().unwrap_or_default();
         rows.iter()
-            .map(|row| (row["kind"].as_str().unwrap().to_owned(), row["epoch"].as_u64().unwrap()))
+            .map(|row| {
+                (
+                    row["kind"].as_str().unwrap_or_default().to_owned(),
+                    row["epoch"].as_u64().unwrap_or_default(),
+                )
+            })
             .collect()
     }
 
@@ -198,12 +205,12 @@ async fn killed_at(which: fn(&[Moment]) -> Vec<Moment>) {
     for (write, nth) in chosen {
         let (expected, places) = (expected.clone(), places.clone());
         runs.spawn(async move {
-            let _place = places.acquire().await.unwrap();
+            let _place = places.acquire().await.expect("it is never closed");
             killed(write, nth, &expected).await;
         });
     }
     while let Some(run) = runs.join_next().await {
-        run.unwrap();
+        run.expect("a run ends as it should");
     }
 }
 
