@@ -46,12 +46,17 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
     let mut instances: HashMap<String, InstanceStatus> =
         state.source.instances().into_iter().map(|i| (i.name.clone(), i)).collect();
     let mut scales = state.source.scales();
+    let mut standbys = state.source.standbys();
     let services = state
         .source
         .services()
         .iter()
         .map(|(settings, pool)| service(settings, pool, &mut instances, window, at))
-        .map(|view| ServiceView { scale: scales.remove(&view.name), ..view })
+        .map(|view| ServiceView {
+            scale: scales.remove(&view.name),
+            standby: standbys.remove(&view.name),
+            ..view
+        })
         .collect();
     let gateway = state.source.gateway();
     Snapshot {
@@ -131,6 +136,7 @@ fn service(
         first_byte: latency(&recent.first_byte),
         total: latency(&recent.total),
         scale: None,
+        standby: None,
         replicas: replicas(pool, instances, window, at),
     }
 }
@@ -191,6 +197,9 @@ fn replica(
         revision: id.revision.to_string(),
         health: live.health().label().into(),
         gate: gate(live.gate()).into(),
+        role: if id.standby.is_some() { "standby" } else { "active" }.into(),
+        level: id.standby.as_ref().map(|standby| standby.level.label().to_owned()),
+        duty: live.duty().label().into(),
         why: live.why().to_string(),
         since_unix_ms: at.unix(live.since_ms()),
         incarnation: live.incarnation().0,
@@ -299,6 +308,7 @@ const fn protocol(protocol: Protocol) -> &'static str {
 const fn gate(gate: Gate) -> &'static str {
     match gate {
         Gate::Open => "open",
+        Gate::Reserve => "reserve",
         Gate::LastResort => "last_resort",
         Gate::Desperate => "desperate",
         Gate::Shut => "shut",

@@ -14,6 +14,7 @@ pub mod action;
 pub mod plan;
 pub mod runner;
 pub mod scale;
+pub mod standby;
 
 pub use plan::{Book, Order, Preview, Refusal};
 pub use runner::{Board, Handle, OrderError, Parts, Told, View, spawn};

@@ -19,6 +19,7 @@ pub(crate) mod replicas;
 mod scale;
 mod service;
 mod sources;
+pub(crate) mod standby;
 mod trace;
 
 pub(crate) use batch::{check_store, open_store, store_options};

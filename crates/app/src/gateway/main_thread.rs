@@ -98,6 +98,9 @@ impl Main {
                 let told = taken.inspect(|()| {
                     self.recovery.configure(&config);
                     self.scaling.configure(&config);
+                    if let Some(standbys) = self.state.standbys() {
+                        standbys.configure(&config);
+                    }
                     self.state.configure_checks(&config);
                 });
                 told.map_err(|e| e.to_string())

@@ -23,6 +23,7 @@ mod recovery;
 mod roster;
 mod scale;
 mod source;
+mod standby;
 
 use crate::config::{self, Config, TlsConfig, replicas};
 use crate::link::{self, Purpose, ToGateway, ToKeeper, Writer};
@@ -146,6 +147,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let (dialers, listeners) = sorted.workers.keys().map(|_| within::pair(LINES)).unzip();
     let batches = batch::start(&config, &state, dialers).await?;
     let within = batches.as_ref().map(Batches::within);
+    let authority = handle.clone();
     let mut roster = Roster::new(shared.clone(), handle, state.clone(), within);
     roster.configure(&config).await?;
     let members = Arc::new(checks::GatewayMembers(state.clone()));
@@ -163,6 +165,11 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
             .scaling(sizes.clone());
     let ends = admin_ends.subscribe();
     let recovery = Recovery::new(&config, &state);
+    let (standbys, standing_by) =
+        standby::Runner::new(&config, &state, authority, recovery.clone(), to_keeper.clone());
+    tokio::spawn(standbys.run());
+    recovery.set_standbys(standing_by.clone());
+    state.set_standbys(standing_by.clone());
     let scaling = Scaling::new(&config, &state, recovery.board.clone(), sizes, to_keeper.clone());
     tokio::spawn(scaling.clone().run());
     let orders = (overrides.clone(), control.clone(), recovery.clone());

@@ -2,8 +2,11 @@
 
 use super::accounts::Accounts;
 use super::overrides::Overrides;
+use super::standby::Standbys;
 use crate::config::Config;
-use evenkeel_admin::view::{BatchView, GatewayView, KeyView, OverrideView, ScaleView, TenantView};
+use evenkeel_admin::view::{
+    BatchView, GatewayView, KeyView, OverrideView, ScaleView, StandbyView, TenantView,
+};
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::job::JobStatus;
@@ -40,6 +43,7 @@ pub(super) struct GatewayState {
     scales: Mutex<BTreeMap<String, ScaleView>>,
     jobs: Mutex<Vec<JobStatus>>,
     checks: OnceLock<Arc<Checks>>,
+    standbys: OnceLock<Arc<Standbys>>,
 }
 
 impl GatewayState {
@@ -59,12 +63,23 @@ impl GatewayState {
             scales: Mutex::default(),
             jobs: Mutex::default(),
             checks: OnceLock::new(),
+            standbys: OnceLock::new(),
         }
     }
 
     /// These are looked at; once.
     pub(super) fn set_checks(&self, checks: Arc<Checks>) {
         let _ = self.checks.set(checks);
+    }
+
+    /// These stand by; once.
+    pub(super) fn set_standbys(&self, standbys: Arc<Standbys>) {
+        let _ = self.standbys.set(standbys);
+    }
+
+    /// What stands by.
+    pub(super) fn standbys(&self) -> Option<&Arc<Standbys>> {
+        self.standbys.get()
     }
 
     /// What a configuration wants looked at.
@@ -260,6 +275,10 @@ impl Source for GatewaySource {
 
     fn scales(&self) -> BTreeMap<String, ScaleView> {
         self.state.scales.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn standbys(&self) -> BTreeMap<String, StandbyView> {
+        self.state.standbys().map(|standbys| standbys.views()).unwrap_or_default()
     }
 
     fn keys(&self) -> Vec<KeyView> {

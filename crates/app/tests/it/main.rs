@@ -30,6 +30,7 @@ mod processes;
 mod resume;
 mod scale;
 mod servers;
+mod standby;
 mod support;
 mod systemd;
 mod trace;

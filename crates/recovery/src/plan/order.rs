@@ -38,6 +38,13 @@ pub enum Order {
         /// Who.
         owner: String,
     },
+    /// Writes down what is done beside incidents.
+    Note {
+        /// A word.
+        kind: String,
+        /// For people.
+        text: String,
+    },
     /// Ends the storm stop.
     ResetStorm {
         /// Who.
@@ -72,6 +79,7 @@ pub fn obey(
         Order::Resume { target, owner } => resumed(state, &target, &owner, now),
         Order::Approve { id, owner } => approved(state, &id, &owner, now),
         Order::Force { id, step, owner } => forced(state, world, book, (&id, &step, &owner), now),
+        Order::Note { kind, text } => Ok(notice::beside(&kind, text, state.standing.clone(), now)),
         Order::ResetStorm { owner } => reset(state, &owner, now),
     }
 }
@@ -175,6 +183,7 @@ fn named(
     let action = match name {
         "restart" => Some(Action::Restart { grace: playbook::GRACE }),
         "isolate" => Some(Action::Isolate),
+        "promote" => Some(Action::Promote),
         "move_streams" => Some(Action::MoveStreams),
         _ => None,
     };

@@ -2,6 +2,7 @@
 
 use super::super::overrides::Overrides;
 use super::super::source::GatewayState;
+use super::super::standby::Standbys;
 use super::hands::OWNER;
 use evenkeel_domain::Replica;
 use evenkeel_domain::incident::{Seen, World};
@@ -14,11 +15,16 @@ use std::sync::Arc;
 pub(super) struct GatewayWorld {
     state: Arc<GatewayState>,
     overrides: Arc<Overrides>,
+    standbys: Option<Arc<Standbys>>,
 }
 
 impl GatewayWorld {
-    pub(super) fn new(state: Arc<GatewayState>, overrides: Arc<Overrides>) -> Self {
-        Self { state, overrides }
+    pub(super) fn new(
+        state: Arc<GatewayState>,
+        overrides: Arc<Overrides>,
+        standbys: Option<Arc<Standbys>>,
+    ) -> Self {
+        Self { state, overrides, standbys }
     }
 }
 
@@ -37,7 +43,13 @@ impl World for GatewayWorld {
             let members = pool.members();
             all.extend(members.iter().filter_map(|r| seen(r, instances.get(&*r.id.name).copied())));
         }
-        all.iter_mut().for_each(|seen| seen.ordered = ordered(seen));
+        for seen in &mut all {
+            seen.ordered = ordered(seen);
+            if let Some(standbys) = &self.standbys {
+                seen.has_standby = standbys.has(&seen.service, &seen.target);
+                seen.replaced_by = standbys.replaced_by(&seen.target);
+            }
+        }
         all
     }
 }
@@ -66,5 +78,7 @@ pub(super) fn seen(replica: &Replica, status: Option<&InstanceStatus>) -> Option
         process: status.map(|status| status.phase.clone()),
         ends: status.map_or(0, |status| status.ends),
         last_exit: status.and_then(|status| status.last_exit.clone()),
+        has_standby: false,
+        replaced_by: None,
     })
 }
