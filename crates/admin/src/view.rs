@@ -21,7 +21,7 @@ pub use recovery::{
 pub use check::{CheckValueView, CheckView};
 pub use job::{JobFailureView, JobView};
 pub use scale::{ScaleBody, ScaleView};
-pub use standby::StandbyView;
+pub use standby::{DutyView, StandbyView};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

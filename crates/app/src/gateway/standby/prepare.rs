@@ -4,7 +4,7 @@ use super::Rule;
 use super::calls::{self, Done, Kind};
 use super::runner::{ANSWERS, Runner, TOLD, unix};
 use crate::link::ToKeeper;
-use evenkeel_admin::view::StandbyView;
+use evenkeel_admin::view::{DutyView, StandbyView};
 use evenkeel_domain::orchestrator::Phase;
 use evenkeel_domain::standby::{Duty, Level};
 use evenkeel_domain::{Pool, Replica, clock};
@@ -154,12 +154,23 @@ impl Runner {
         })
     }
 
-    pub(super) fn view(&self, service: &str, look: &Look) -> StandbyView {
+    pub(super) fn view(&self, service: &str, rule: &Rule, look: &Look) -> StandbyView {
+        let one = |(name, level): &(String, Level)| {
+            let held = self.duties.get(name);
+            let view = DutyView {
+                level: level.label().to_owned(),
+                duty: self.duties.of(name).label().to_owned(),
+                instead_of: held.map(|held| held.instead_of.clone()).unwrap_or_default(),
+                took_ms: held.and_then(|held| held.took_ms),
+            };
+            (name.clone(), view)
+        };
         let known = self.known.get(service);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         StandbyView {
             keep: count(look.keep),
             serving: count(look.serving),
+            standbys: rule.standbys.iter().map(one).collect(),
             promotions: known.map_or(0, |known| known.promotions),
             last: known.map(|known| known.last.clone()).unwrap_or_default(),
             last_unix_ms: known.and_then(|known| known.last_unix_ms),

@@ -225,7 +225,7 @@ impl Runner {
         }
         self.measure(service, rule, pool, now);
         self.answer(service, &look);
-        self.view(service, &look)
+        self.view(service, rule, &look)
     }
 
     /// A gateway that follows finds those that serve with their models.
