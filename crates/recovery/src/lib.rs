@@ -12,6 +12,7 @@
 
 pub mod action;
 pub mod plan;
+pub mod quiet;
 pub mod runner;
 pub mod scale;
 pub mod standby;

@@ -216,6 +216,7 @@ impl Source for Fake {
 
     fn checks(&self) -> Vec<CheckStatus> {
         let check = |name: &str, subject: &str, state, why: &str| CheckStatus {
+            ahead: None,
             check: name.into(),
             kind: "disk".into(),
             subject: subject.into(),

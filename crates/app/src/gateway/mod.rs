@@ -15,6 +15,7 @@ mod control;
 mod degrade;
 mod discover;
 mod export;
+mod forecast;
 mod main_thread;
 mod orders;
 mod otlp;
@@ -39,6 +40,7 @@ use evenkeel_health::check::Checks;
 use evenkeel_health::probe::runner::Runner;
 use evenkeel_wire::tls::{self, ServerIdentity};
 use evenkeel_wire::within;
+use forecast::Forecasts;
 use main_thread::Main;
 use orders::Orders;
 use overrides::Overrides;
@@ -152,7 +154,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     roster.configure(&config).await?;
     let members = Arc::new(checks::GatewayMembers(state.clone()));
     let checks = Arc::new(Checks::start(members, to_authority, events.clone())?);
-    checks.configure(config.check.clone());
+    checks.configure(config::all_checks(&config));
     state.set_checks(checks.clone());
     let workers = start_workers(&shared, sorted.workers, listeners, &config)?;
     let admin_ends = watch::Sender::new(false);
@@ -172,6 +174,8 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     state.set_standbys(standing_by.clone());
     let scaling = Scaling::new(&config, &state, recovery.board.clone(), sizes, to_keeper.clone());
     tokio::spawn(scaling.clone().run());
+    let forecasts = Forecasts::new(&config, &state, control.clone(), recovery.clone());
+    tokio::spawn(forecasts.clone().run());
     let orders = (overrides.clone(), control.clone(), recovery.clone());
     let admin = start_admin(&config, sorted.admin, &state, orders, ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
@@ -194,6 +198,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
         control,
         recovery: recovery.clone(),
         scaling,
+        forecasts,
         admin_ends: admin_ends.clone(),
     };
     main.run(reader).await?;

@@ -77,6 +77,11 @@ impl GatewayState {
         let _ = self.standbys.set(standbys);
     }
 
+    /// Where all checks stand.
+    pub(super) fn checks(&self) -> Vec<CheckStatus> {
+        self.checks.get().map(|c| c.statuses()).unwrap_or_default()
+    }
+
     /// What stands by.
     pub(super) fn standbys(&self) -> Option<&Arc<Standbys>> {
         self.standbys.get()
@@ -85,7 +90,7 @@ impl GatewayState {
     /// What a configuration wants looked at.
     pub(super) fn configure_checks(&self, config: &Config) {
         if let Some(checks) = self.checks.get() {
-            checks.configure(config.check.clone());
+            checks.configure(crate::config::all_checks(config));
         }
     }
 
@@ -270,7 +275,7 @@ impl Source for GatewaySource {
     }
 
     fn checks(&self) -> Vec<CheckStatus> {
-        self.state.checks.get().map(|checks| checks.statuses()).unwrap_or_default()
+        self.state.checks()
     }
 
     fn scales(&self) -> BTreeMap<String, ScaleView> {

@@ -14,6 +14,7 @@ mod demo;
 mod discovery;
 mod faults;
 mod fields;
+mod forecast;
 mod foreign;
 mod gray;
 mod heal;

@@ -97,6 +97,17 @@ impl Recovery {
         })
     }
 
+    /// Asks whether a replica that serves may be restarted before it fails, and counts it.
+    ///
+    /// # Errors
+    /// Why not, or not now.
+    pub(super) async fn may_renew(&self, target: &str, why: &str) -> Result<(), OrderError> {
+        let broken = || OrderError::Unavailable("there is no journal yet".into());
+        let inside = self.inside.get().ok_or_else(broken)?;
+        let (target, why) = (target.to_owned(), why.to_owned());
+        inside.handle.order(Order::Renew { target, why }).await
+    }
+
     /// Writes down what is done beside incidents.
     ///
     /// # Errors

@@ -5,7 +5,9 @@ use super::super::overrides;
 use evenkeel_domain::standby::Duty;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
 /// One standby that does not stand by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +27,9 @@ pub(super) struct Held {
 
 /// All of them, by replica.
 pub(super) struct Duties {
-    file: PathBuf,
     all: BTreeMap<String, Held>,
+    /// To whoever writes the file: clients do not wait for a slow disk.
+    written: watch::Sender<BTreeMap<String, Held>>,
 }
 
 impl Duties {
@@ -40,7 +43,15 @@ impl Duties {
             }),
             Err(_) => BTreeMap::new(),
         };
-        Self { file, all }
+        let (written, mut changes) = watch::channel(BTreeMap::new());
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                let (file, all) = (file.clone(), changes.borrow_and_update().clone());
+                // It ends with the process only.
+                let _ = spawn_blocking(move || write(&file, &all)).await;
+            }
+        });
+        Self { all, written }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Held> {
@@ -56,17 +67,20 @@ impl Duties {
         self.all.get(name).map_or(Duty::Standby, |held| held.duty)
     }
 
-    /// Takes a change over, on disk first. Where it cannot be written it holds all the same:
-    /// clients wait, and only a gateway that follows would not know.
+    /// Takes a change over; it is on disk soon after. Where it cannot be written it holds all
+    /// the same: clients wait, and only a gateway that follows would not know.
     pub(super) fn change(&mut self, change: impl FnOnce(&mut BTreeMap<String, Held>)) {
         let before = self.all.clone();
         change(&mut self.all);
-        if self.all == before {
-            return;
+        if self.all != before {
+            self.written.send_replace(self.all.clone());
         }
-        if let Err(error) = overrides::write(&self.file, &self.all) {
-            let file = self.file.display();
-            tracing::error!(%file, %error, "the duties of standbys cannot be written; make room there or correct its rights");
-        }
+    }
+}
+
+fn write(file: &Path, all: &BTreeMap<String, Held>) {
+    if let Err(error) = overrides::write(file, all) {
+        let file = file.display();
+        tracing::error!(%file, %error, "the duties of standbys cannot be written; make room there or correct its rights");
     }
 }
