@@ -164,18 +164,18 @@ impl Runner {
             (Kind::Load, Ok(())) => {
                 self.loaded.insert(name, incarnation);
             }
-            (Kind::Settle, Ok(())) => {
+            (Kind::Load, Err(why)) => {
+                tracing::error!(replica = name, why, "a warm standby did not load its model");
+                self.failed.insert(name, (clock::now(), why));
+            }
+            (Kind::Settle, result) => {
+                if let Err(why) = result {
+                    // It answers all the same: it can be promoted.
+                    tracing::error!(replica = name, why, "a warm standby keeps its model");
+                }
                 self.settled.insert(name.clone(), incarnation);
                 // Its server is as ready as it is meant to be.
                 let _ = self.to_keeper.try_send(ToKeeper::MarkReady { name, incarnation });
-            }
-            (kind, Err(why)) => {
-                tracing::error!(replica = name, ?kind, why, "a warm standby did not obey");
-                if kind == Kind::Settle {
-                    // It is not asked again until its next start; promoting it may still work.
-                    self.settled.insert(name.clone(), incarnation);
-                }
-                self.failed.insert(name, (clock::now(), why));
             }
         }
     }
@@ -337,6 +337,10 @@ impl Runner {
             if duty == Duty::Standby {
                 all.remove(name);
                 return;
+            }
+            if duty == Duty::Promoting {
+                // What was known of an earlier time is over.
+                all.remove(name);
             }
             let held = all.entry(name.to_owned()).or_insert_with(|| Held {
                 duty,
