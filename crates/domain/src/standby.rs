@@ -136,6 +136,11 @@ impl Gate {
     pub const fn under(self, duty: Duty, level: Option<Level>) -> Self {
         match (duty.is_on(), level, self) {
             (true, _, gate) => gate,
+            // The health authority drains it: state and gate change together, so that what is
+            // under way there moves as it does when a person drains a replica.
+            (false, Some(Level::Warm | Level::Cold), gate) if matches!(duty, Duty::Demoting) => {
+                gate
+            }
             (false, Some(Level::Hot), Self::Open) => Self::Reserve,
             (false, Some(Level::Hot), gate) => gate,
             (false, _, _) => Self::Shut,
@@ -216,7 +221,8 @@ mod tests {
         assert_eq!(gate(Duty::Active, None), Gate::Open);
         assert_eq!(gate(Duty::Standby, Some(Level::Hot)), Gate::Reserve);
         assert_eq!(gate(Duty::Promoted, Some(Level::Warm)), Gate::Open);
-        for duty in [Duty::Standby, Duty::Promoting, Duty::Demoting] {
+        assert_eq!(gate(Duty::Demoting, Some(Level::Warm)), Gate::Open, "until it drains");
+        for duty in [Duty::Standby, Duty::Promoting] {
             assert_eq!(gate(duty, Some(Level::Warm)), Gate::Shut);
             assert_eq!(gate(duty, Some(Level::Cold)), Gate::Shut);
             assert_eq!(Gate::Shut.under(duty, Some(Level::Hot)), Gate::Shut);

@@ -6,7 +6,8 @@ use super::super::standby::Standbys;
 use super::hands::OWNER;
 use evenkeel_domain::Replica;
 use evenkeel_domain::incident::{Seen, World};
-use evenkeel_domain::orchestrator::InstanceStatus;
+use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
+use evenkeel_domain::standby::Duty;
 use evenkeel_health::operator::Override;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -75,7 +76,11 @@ pub(super) fn seen(replica: &Replica, status: Option<&InstanceStatus>) -> Option
         signs: live.signs(),
         ordered: None,
         in_flight: live.in_flight(),
-        process: status.map(|status| status.phase.clone()),
+        process: status.map(|status| match live.duty() {
+            // Its model is being loaded: silence is no fault of it.
+            Duty::Promoting => Phase::Starting { since_ms: 0, deadline_ms: u64::MAX },
+            _ => status.phase.clone(),
+        }),
         ends: status.map_or(0, |status| status.ends),
         last_exit: status.and_then(|status| status.last_exit.clone()),
         has_standby: false,
