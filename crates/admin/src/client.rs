@@ -75,6 +75,10 @@ pub enum ReplicaOrder {
     Isolate,
     /// Stop and start it.
     Restart,
+    /// A standby takes over.
+    Promote,
+    /// A standby goes back.
+    Demote,
 }
 
 impl ReplicaOrder {
@@ -86,6 +90,8 @@ impl ReplicaOrder {
             Self::Undrain => "undrain",
             Self::Isolate => "isolate",
             Self::Restart => "restart",
+            Self::Promote => "promote",
+            Self::Demote => "demote",
         }
     }
 }

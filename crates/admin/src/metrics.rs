@@ -10,6 +10,7 @@ mod keys;
 mod load;
 mod recovery;
 mod scale;
+mod standby;
 
 use crate::ports::{AdminState, Healing, Source};
 use crate::process;
@@ -324,6 +325,7 @@ impl Reading {
                 })
             })?;
         }
+        self.promotions(to)?;
         let help = "Replicas that take traffic.";
         to.gauges("evenkeel_replicas_open", help, &mut |to| {
             self.pools.iter().try_for_each(|p| gauge(to, &[("service", &*p.name)], p.open() as f64))

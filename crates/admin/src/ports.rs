@@ -2,7 +2,7 @@
 
 use crate::view::{
     BatchView, GatewayView, IncidentDetail, IncidentView, KeyView, OverrideView, PlanView,
-    RecoveryView, ScaleView, TenantView, WhyView,
+    RecoveryView, ScaleView, StandbyView, TenantView, WhyView,
 };
 use evenkeel_domain::Pool;
 use evenkeel_domain::check::CheckStatus;
@@ -72,6 +72,11 @@ pub trait Source: Send + Sync {
     /// Where checks stand, by name.
     fn checks(&self) -> Vec<CheckStatus> {
         Vec::new()
+    }
+
+    /// How standbys are used, by service; those without are absent.
+    fn standbys(&self) -> BTreeMap<String, StandbyView> {
+        BTreeMap::new()
     }
 
     /// How services are scaled, by service; those that are not are absent.
@@ -215,6 +220,9 @@ pub trait Control: Send + Sync {
         owner: &'a str,
         lasts: Option<Duration>,
     ) -> ControlFuture<'a>;
+
+    /// Has a standby take over, or sends it back.
+    fn standby<'a>(&'a self, replica: &'a str, promote: bool, owner: &'a str) -> ControlFuture<'a>;
 
     /// Starts a job (again), or stops it.
     fn job<'a>(&'a self, name: &'a str, order: JobOrder) -> ControlFuture<'a>;

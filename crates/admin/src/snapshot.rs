@@ -4,7 +4,7 @@ use crate::answers;
 use crate::ports::{AdminState, Source};
 use crate::view::{
     CheckView, GatewayView, JobView, Latency, ProcessView, Readiness, ReplicaView, ServiceView,
-    Snapshot,
+    Snapshot, StandbyView,
 };
 use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
@@ -13,6 +13,7 @@ use evenkeel_domain::pool::RESUMED;
 use evenkeel_domain::pool::Refused;
 use evenkeel_domain::room::Told;
 use evenkeel_domain::settings::{Protocol, ServiceSettings, Tier};
+use evenkeel_domain::standby::Duty;
 use evenkeel_domain::{Abilities, Gate, Health, Outcome, Pool, Replica, clock, outcome};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -46,12 +47,17 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
     let mut instances: HashMap<String, InstanceStatus> =
         state.source.instances().into_iter().map(|i| (i.name.clone(), i)).collect();
     let mut scales = state.source.scales();
+    let mut standbys = state.source.standbys();
     let services = state
         .source
         .services()
         .iter()
         .map(|(settings, pool)| service(settings, pool, &mut instances, window, at))
         .map(|view| ServiceView { scale: scales.remove(&view.name), ..view })
+        .map(|view| {
+            let standby = standbys.remove(&view.name);
+            standing_by(view, standby)
+        })
         .collect();
     let gateway = state.source.gateway();
     Snapshot {
@@ -70,6 +76,20 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         checks: state.source.checks().into_iter().map(CheckView::from).collect(),
         recovery: state.recovery.as_ref().map(|healing| healing.view()),
     }
+}
+
+/// With how its standbys are used; one that was never started is shown, too.
+fn standing_by(mut view: ServiceView, standby: Option<StandbyView>) -> ServiceView {
+    for replica in view.replicas.iter_mut().filter(|replica| replica.url.is_empty()) {
+        let known = standby.as_ref().and_then(|standby| standby.standbys.get(&replica.name));
+        let Some(known) = known else { continue };
+        replica.role = "standby".into();
+        (replica.level, replica.duty) = (Some(known.level.clone()), known.duty.clone());
+        if replica.health == Health::Stopped.label() {
+            replica.why = "stands by, not started".into();
+        }
+    }
+    ServiceView { standby, ..view }
 }
 
 /// Whether traffic is taken: the gateway does not drain, and every core service has a
@@ -131,6 +151,7 @@ fn service(
         first_byte: latency(&recent.first_byte),
         total: latency(&recent.total),
         scale: None,
+        standby: None,
         replicas: replicas(pool, instances, window, at),
     }
 }
@@ -191,6 +212,9 @@ fn replica(
         revision: id.revision.to_string(),
         health: live.health().label().into(),
         gate: gate(live.gate()).into(),
+        role: if id.standby.is_some() { "standby" } else { "active" }.into(),
+        level: id.standby.as_ref().map(|standby| standby.level.label().to_owned()),
+        duty: live.duty().label().into(),
         why: live.why().to_string(),
         since_unix_ms: at.unix(live.since_ms()),
         incarnation: live.incarnation().0,
@@ -241,6 +265,8 @@ fn unplaced(instance: &InstanceStatus, at: Moment) -> ReplicaView {
         name: instance.name.clone(),
         health: health.label().into(),
         gate: gate(Gate::Shut).into(),
+        role: Duty::Active.label().into(),
+        duty: Duty::Active.label().into(),
         why,
         since_unix_ms: instance.started_ms.unwrap_or(at.unix_ms),
         incarnation: instance.incarnation,
@@ -299,6 +325,7 @@ const fn protocol(protocol: Protocol) -> &'static str {
 const fn gate(gate: Gate) -> &'static str {
     match gate {
         Gate::Open => "open",
+        Gate::Reserve => "reserve",
         Gate::LastResort => "last_resort",
         Gate::Desperate => "desperate",
         Gate::Shut => "shut",

@@ -11,6 +11,7 @@ mod check;
 mod job;
 mod recovery;
 mod scale;
+mod standby;
 
 pub use recovery::{
     HealBody, IncidentDetail, IncidentView, PauseBody, PauseView, PlanStepView, PlanView,
@@ -20,6 +21,7 @@ pub use recovery::{
 pub use check::{CheckValueView, CheckView};
 pub use job::{JobFailureView, JobView};
 pub use scale::{ScaleBody, ScaleView};
+pub use standby::{DutyView, StandbyView};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -209,6 +211,8 @@ pub struct ServiceView {
     /// How many copies run, and why; absent where that does not follow what is measured.
     #[serde(default)]
     pub scale: Option<ScaleView>,
+    /// How its standbys are used; absent for a service without.
+    pub standby: Option<StandbyView>,
     /// Its replicas, by name.
     pub replicas: Vec<ReplicaView>,
 }
@@ -237,8 +241,15 @@ pub struct ReplicaView {
     pub revision: String,
     /// `starting`, `healthy`, `suspect`, `isolated`, `probation`, `draining` or `stopped`.
     pub health: String,
-    /// What that means for a pick: `open`, `last_resort`, `desperate` or `shut`.
+    /// What that means for a pick: `open`, `reserve` (a hot standby), `last_resort`,
+    /// `desperate` or `shut`.
     pub gate: String,
+    /// `active` or `standby`: what it is there for.
+    pub role: String,
+    /// How far a standby is prepared: `hot`, `warm` or `cold`; absent for an active one.
+    pub level: Option<String>,
+    /// What it does now: `active`, `standby`, `promoting`, `promoted` or `demoting`.
+    pub duty: String,
     /// The evidence.
     pub why: String,
     /// Since when it is in this state.

@@ -123,6 +123,13 @@ pub(crate) enum ToKeeper {
         #[serde(default)]
         grace_ms: Option<u64>,
     },
+    /// Start a cold standby's process, or stop it.
+    Wake {
+        /// Which.
+        name: String,
+        /// Start it.
+        run: bool,
+    },
     /// Run so many copies of a scaled service.
     Scale {
         /// The service.

@@ -79,6 +79,19 @@ pub enum EventKind {
         /// What made it so.
         why: String,
     },
+    /// A standby has taken over, or goes back; or its first answer was timed.
+    Standby {
+        /// The service.
+        service: String,
+        /// The standby.
+        replica: String,
+        /// Its duty before.
+        from: String,
+        /// Its duty now.
+        to: String,
+        /// What made it so.
+        why: String,
+    },
     /// A job has moved on, or failed.
     Job {
         /// The job.

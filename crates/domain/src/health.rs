@@ -74,12 +74,14 @@ impl fmt::Display for Health {
 pub enum Gate {
     /// Takes traffic.
     Open = 0,
+    /// A standby in good health: only when nothing on duty takes it.
+    Reserve = 1,
     /// Only when nothing is open.
-    LastResort = 1,
+    LastResort = 2,
     /// Only when nothing else is left (statistics speak against it).
-    Desperate = 2,
+    Desperate = 3,
     /// Never: it exited, refuses, is starting, drained or stopped.
-    Shut = 3,
+    Shut = 4,
 }
 
 impl Gate {
@@ -88,8 +90,9 @@ impl Gate {
     pub const fn from_u8(raw: u8) -> Self {
         match raw {
             0 => Self::Open,
-            1 => Self::LastResort,
-            2 => Self::Desperate,
+            1 => Self::Reserve,
+            2 => Self::LastResort,
+            3 => Self::Desperate,
             _ => Self::Shut,
         }
     }

@@ -35,6 +35,7 @@ pub mod rng;
 pub mod room;
 mod secret;
 pub mod settings;
+pub mod standby;
 pub mod transport;
 mod watched;
 

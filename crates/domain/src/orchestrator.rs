@@ -76,6 +76,9 @@ pub struct InstanceSpec {
     /// say.
     #[serde(default)]
     pub once: bool,
+    /// It is not started until it is asked to be.
+    #[serde(default)]
+    pub dormant: bool,
 }
 
 impl InstanceSpec {
@@ -102,6 +105,7 @@ impl InstanceSpec {
             stop_grace: Duration::from_secs(30),
             log: LogSettings::default(),
             once: false,
+            dormant: false,
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::histogram::Histogram;
 use crate::outcome::Outcome;
 use crate::replica::Replica;
 use crate::settings::{ServiceSettings, Tier};
+use crate::standby::Level;
 use arc_swap::ArcSwap;
 use std::any::Any;
 use std::fmt;
@@ -147,9 +148,18 @@ pub struct Counts {
     pub first_byte: Histogram,
     /// Time from the request's head to the answer's end.
     pub total: Histogram,
+    /// Time from when too few replicas took traffic to a promoted standby's first answer, by
+    /// how far it was prepared.
+    promotion: [Histogram; Level::ALL.len()],
 }
 
 impl Counts {
+    /// How long promotions of standbys of this level took.
+    #[must_use]
+    pub fn promotion(&self, level: Level) -> &Histogram {
+        &self.promotion[level as usize]
+    }
+
     /// How many requests ended with `outcome`.
     #[must_use]
     pub fn requests(&self, outcome: Outcome) -> u64 {
@@ -281,16 +291,22 @@ impl Pool {
         self.hedge_us.store(us, Relaxed);
     }
 
-    /// How many replicas take traffic.
+    /// How many replicas take traffic: those on duty, or else standbys in their place.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.members().iter().filter(|r| r.live.gate() == Gate::Open).count()
+        let members = self.members();
+        let with = |gate| members.iter().filter(|r| r.live.gate() == gate).count();
+        match with(Gate::Open) {
+            0 => with(Gate::Reserve),
+            open => open,
+        }
     }
 
-    /// How many replicas are meant to serve: all but drained and stopped ones.
+    /// How many replicas are meant to serve: all on duty but drained
+    /// and stopped ones.
     #[must_use]
     pub fn expected(&self) -> usize {
         let out = |h| matches!(h, Health::Draining | Health::Stopped);
-        self.members().iter().filter(|r| !out(r.live.health())).count()
+        self.members().iter().filter(|r| r.live.duty().is_on() && !out(r.live.health())).count()
     }
 }

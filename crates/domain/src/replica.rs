@@ -10,6 +10,7 @@ use crate::incident::Sign;
 use crate::outcome::Outcome;
 use crate::room::Room;
 pub use crate::secret::Secret;
+use crate::standby::{self, Duty, Level, Standby};
 use crate::transport::Dial;
 use crate::watched::Watched;
 use arc_swap::ArcSwap;
@@ -24,6 +25,8 @@ use tokio::sync::Notify;
 
 /// Measurements against a replica that are kept: what a person reads.
 const SIGNS: usize = 16;
+/// No answer has come yet.
+const AWAITED: u64 = u64::MAX;
 
 /// One start of a replica. What a dead incarnation still says never counts against its
 /// successor.
@@ -66,6 +69,8 @@ pub struct Identity {
     pub model: Option<Arc<str>>,
     /// Whether our own supervisor runs it.
     pub supervised: bool,
+    /// What makes it a standby; `None` for an active one.
+    pub standby: Option<Standby>,
     /// Opens connections to it.
     pub dial: Arc<dyn Dial>,
 }
@@ -94,7 +99,12 @@ pub struct Replica {
 #[derive(Debug)]
 pub struct Live {
     health: AtomicU8,
+    /// What the health authority found; its duty may narrow it.
     gate: AtomicU8,
+    level: Option<Level>,
+    duty: AtomicU8,
+    /// When a byte of an answer came since [`Live::await_answer`]; [`AWAITED`] until then.
+    answered_ms: AtomicU64,
     incarnation: AtomicU64,
     since_ms: AtomicU64,
     /// Share in per mille of its weight: below 1000 during slow start.
@@ -137,7 +147,8 @@ impl Replica {
     /// A replica in `Starting`, shut to traffic.
     #[must_use]
     pub fn new(id: Identity) -> Self {
-        Self { id, live: Live::new(), abilities: Abilities::default() }
+        let level = id.standby.as_ref().map(|standby| standby.level);
+        Self { id, live: Live::new(level), abilities: Abilities::default() }
     }
 
     /// How many attempts it may have at once, as configured and as found; 0 for no bound.
@@ -218,8 +229,12 @@ const fn spare(bound: u32) -> u32 {
 }
 
 impl Live {
-    fn new() -> Self {
+    fn new(level: Option<Level>) -> Self {
+        let duty = if level.is_some() { Duty::Standby } else { Duty::Active };
         Self {
+            level,
+            duty: AtomicU8::new(duty as u8),
+            answered_ms: AtomicU64::new(AWAITED),
             health: AtomicU8::new(Health::Starting as u8),
             gate: AtomicU8::new(Gate::Shut as u8),
             incarnation: AtomicU64::new(0),
@@ -251,10 +266,59 @@ impl Live {
         Health::from_u8(self.health.load(Relaxed))
     }
 
-    /// What the state means for a pick.
+    /// What its state and its duty mean for a pick.
     #[must_use]
     pub fn gate(&self) -> Gate {
+        let judged = self.judged();
+        match self.level {
+            None => judged,
+            level => judged.under(self.duty(), level),
+        }
+    }
+
+    /// What its state alone means, whatever its duty.
+    #[must_use]
+    pub fn judged(&self) -> Gate {
         Gate::from_u8(self.gate.load(Relaxed))
+    }
+
+    /// What it does at the moment.
+    #[must_use]
+    pub fn duty(&self) -> Duty {
+        Duty::from_u8(self.duty.load(Relaxed))
+    }
+
+    /// Gives a standby another duty; an active one keeps its own. Attempts waiting on it are
+    /// woken when its gate gets narrower.
+    pub fn set_duty(&self, duty: Duty) {
+        if self.level.is_none() || self.duty() == duty {
+            return;
+        }
+        let before = self.gate();
+        self.duty.store(duty as u8, SeqCst);
+        self.watched.tell();
+        // What runs on a hot one may end there.
+        if self.gate() > before && self.gate() > Gate::Reserve {
+            self.worsened.notify_waiters();
+        }
+    }
+
+    /// The state that its duty gives it whatever is measured, and why.
+    #[must_use]
+    pub fn rest(&self) -> Option<(Health, &'static str)> {
+        standby::rest(self.duty(), self.level?)
+    }
+
+    /// From now on the next byte of an answer is waited for.
+    pub fn await_answer(&self) {
+        self.answered_ms.store(AWAITED, Relaxed);
+    }
+
+    /// When a byte of an answer came first since [`Live::await_answer`] (see
+    /// [`clock::millis`]); `None` until then.
+    #[must_use]
+    pub fn answered_ms(&self) -> Option<u64> {
+        Some(self.answered_ms.load(Relaxed)).filter(|at| *at != AWAITED)
     }
 
     /// Why it is in its state.
@@ -285,7 +349,7 @@ impl Live {
     /// Moves it to a state. For the health authority only: nobody else keeps an idea of
     /// health. Attempts waiting on it are woken when its gate gets narrower.
     pub fn set_health(&self, health: Health, definite: bool, why: String, now: Instant) {
-        let before = self.gate();
+        let before = self.judged();
         if self.health() != health {
             self.since_ms.store(clock::millis(now), Relaxed);
         }
@@ -446,7 +510,12 @@ impl Live {
 
     /// A byte of an answer came: it moves.
     pub fn moved(&self, now: Instant) {
-        self.last_move_ms.store(clock::millis(now), Relaxed);
+        let at = clock::millis(now);
+        self.last_move_ms.store(at, Relaxed);
+        if self.answered_ms.load(Relaxed) == AWAITED {
+            // Of two that came together either is the first.
+            self.answered_ms.store(at, Relaxed);
+        }
     }
 
     /// When a byte of any answer last came from it (see [`clock::millis`]); 0 for never.

@@ -69,6 +69,7 @@ fn replica(name: &str, dial: Arc<dyn Dial>) -> Replica {
         h2: false,
         model: None,
         supervised: false,
+        standby: None,
         dial,
     });
     // The authority does not know it: nobody else will ever say anything of it.

@@ -12,8 +12,10 @@
 
 pub mod action;
 pub mod plan;
+pub mod quiet;
 pub mod runner;
 pub mod scale;
+pub mod standby;
 
 pub use plan::{Book, Order, Preview, Refusal};
 pub use runner::{Board, Handle, OrderError, Parts, Told, View, spawn};

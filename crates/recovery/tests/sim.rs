@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use evenkeel_domain::health::{Against, Evidence, Gate, Health};
 use evenkeel_domain::incident::testing::MemoryJournal;
 use evenkeel_domain::incident::{
-    Action, Hands, Incident, Journal, Millis, Phase, Playbook, Reach, Rules, Seen, Step, Verify,
-    When, World,
+    Action, Hands, Incident, Journal, Millis, Pause, Phase, Playbook, Reach, Rules, Seen, Step,
+    Verify, When, World,
 };
 use evenkeel_domain::{clock, orchestrator};
 use evenkeel_recovery::{Board, Book, Handle, Order, Parts, spawn};
@@ -164,6 +164,8 @@ fn seen(name: &str, model: &Model, now: Millis) -> Seen {
         process: model.supervised.then_some(phase),
         ends: 0,
         last_exit: None,
+        has_standby: false,
+        replaced_by: None,
     }
 }
 
@@ -178,6 +180,10 @@ impl Hands for Sim {
 
     fn release<'a>(&'a self, target: &'a str) -> Reach<'a, ()> {
         self.act("release", target, String::new(), |model, _| model.isolated = false)
+    }
+
+    fn promote<'a>(&'a self, target: &'a str) -> Reach<'a, String> {
+        self.act("promote", target, String::new(), |_, _| "another serves".into())
     }
 
     fn restart<'a>(&'a self, target: &'a str, incarnation: u64, _: Duration) -> Reach<'a, ()> {
@@ -279,6 +285,7 @@ fn long_book() -> Book {
     let reload = Action::Reload { path: "/reload".into(), body: "{}".into() };
     let steps = vec![
         step(Action::Isolate, Verify::None),
+        step(Action::Promote, Verify::None),
         step(Action::MoveStreams, Verify::None),
         step(reload, Verify::Serves),
         step(Action::Wait, Verify::Serves),
@@ -323,7 +330,11 @@ async fn cut_after_every_row_it_comes_to_the_same_end() {
             sim.set("chat-1", |model| model.is = Is::Hung);
             journal.break_after(Some(cut));
             if stuck {
-                sim.inner.lock().unwrap().stuck.extend(["isolate", "restart", "request"]);
+                sim.inner
+                    .lock()
+                    .unwrap()
+                    .stuck
+                    .extend(["isolate", "restart", "promote", "request"]);
             }
             let run = start(&sim, &journal, &book);
             // Until the journal breaks, or what is stuck has been begun.
@@ -342,7 +353,7 @@ async fn cut_after_every_row_it_comes_to_the_same_end() {
             let run = start(&sim, &journal, &book);
             let over = reaches(&journal, Phase::Resolved, 900).await;
             assert_eq!(sim.done("restart"), restarts, "cut after row {cut}, stuck: {stuck}");
-            assert_eq!(over.at, 4, "the same step has helped");
+            assert_eq!(over.at, 5, "the same step has helped");
             let keys: BTreeSet<String> = sim.done("request").into_iter().collect();
             assert_eq!(keys.len(), 1, "gone on with under its key: {keys:?}");
             run.kill().await;
@@ -499,5 +510,73 @@ async fn what_runs_elsewhere_is_waited_for_and_then_a_person_is_called() {
     assert_eq!(last(&journal).await.unwrap().phase, Phase::Verifying);
     reaches(&journal, Phase::Escalated, 120).await;
     assert!(sim.done("restart").is_empty());
+    run.kill().await;
+}
+
+/// What only adds capacity is done when it is needed most.
+#[tokio::test(start_paused = true)]
+async fn a_standby_takes_over_in_a_storm_and_not_in_a_pause() {
+    let promote = Step {
+        action: Action::Promote,
+        when: When::Always,
+        timeout: Duration::from_secs(60),
+        verify: Verify::None,
+        tries: 1,
+    };
+    let restart = Step {
+        action: Action::Restart { grace: Duration::ZERO },
+        verify: Verify::Serves,
+        ..promote.clone()
+    };
+    let steps = vec![promote, restart];
+    let rules = Rules { storm_targets: 1, storm_percent: 0, ..Rules::default() };
+    let playbooks = vec![Playbook { service: "chat".into(), steps }];
+    let (sim, journal) = (Sim::new(4), Arc::new(MemoryJournal::default()));
+    let run = start(&sim, &journal, &Book { rules, playbooks });
+    pass(2).await;
+    for n in 0..3 {
+        sim.set(&format!("chat-{n}"), |model| model.is = Is::Hung);
+    }
+    let board = run.board.clone();
+    until("a storm", 900, || board.view().standing.storm.is_some()).await;
+    pass(60).await;
+    let promoted: BTreeSet<String> = sim.done("promote").into_iter().collect();
+    assert_eq!(promoted.len(), 3, "each once: {promoted:?}");
+    assert!(sim.done("restart").len() < 3, "a storm stops what takes away");
+    let (target, until) = ("chat-3".to_owned(), u64::MAX);
+    let pause = Pause { target, owner: "me".into(), why: "a test".into(), until };
+    run.handle.order(Order::Pause(pause)).await.unwrap();
+    sim.set("chat-3", |model| model.is = Is::Hung);
+    pass(60).await;
+    assert_eq!(sim.done("promote").len(), 3);
+    run.kill().await;
+}
+
+/// A restart before a failure counts as one after it: back-off, floor, storm and pauses hold.
+#[tokio::test(start_paused = true)]
+async fn what_is_renewed_before_it_fails_is_renewed_within_the_limits() {
+    let (sim, journal) = (Sim::new(2), Arc::new(MemoryJournal::default()));
+    let run = start(&sim, &journal, &Book::default());
+    pass(2).await;
+    let renew = async |target: &str| {
+        let (target, why) = (target.to_owned(), "memory reaches its limit".to_owned());
+        run.handle.order(Order::Renew { target, why }).await.map_err(|error| error.to_string())
+    };
+    assert_eq!(renew("chat-0").await, Ok(()));
+    let last = journal.rows().pop().unwrap().entry;
+    assert!(last.kind == "forecast" && last.text.contains("memory reaches"), "{last:?}");
+    assert!(renew("chat-0").await.unwrap_err().contains("back-off"));
+    assert!(renew("nobody").await.unwrap_err().contains("no data"));
+    // The only other one hangs: the floor is kept, and an incident goes before.
+    sim.set("chat-0", |model| model.is = Is::Hung);
+    pass(5).await;
+    assert!(renew("chat-1").await.is_err(), "nobody else serves");
+    assert!(renew("chat-0").await.unwrap_err().contains("incident"));
+    sim.set("chat-0", |model| model.is = Is::Good);
+    reaches(&journal, Phase::Resolved, 600).await;
+    let (target, until) = ("chat".to_owned(), u64::MAX);
+    let pause = Pause { target, owner: "me".into(), why: "a test".into(), until };
+    run.handle.order(Order::Pause(pause)).await.unwrap();
+    assert!(renew("chat-1").await.unwrap_err().contains("paused by me"));
     run.kill().await;
 }

@@ -24,6 +24,28 @@ pub fn log_path(log_dir: &Path, replica: &str) -> PathBuf {
     log_dir.join(format!("{replica}.log"))
 }
 
+/// Deletes the rotated files of all logs in a directory; what is being written stays. Gives
+/// how many bytes that were.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn prune(log_dir: &Path) -> io::Result<u64> {
+    let mut freed = 0;
+    for entry in std::fs::read_dir(log_dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.rsplit_once(".log.").map(|(_, number)| number.parse::<u32>());
+        if !matches!(number, Some(Ok(_))) {
+            continue;
+        }
+        let size = std::fs::metadata(&path).map_or(0, |data| data.len());
+        if std::fs::remove_file(&path).is_ok() {
+            freed += size;
+        }
+    }
+    Ok(freed)
+}
+
 /// The last `n` lines of a log, across its rotated files, oldest first. Memory is
 /// bounded by the lines returned; a line of more than 64 KiB is cut to its end.
 ///

@@ -351,7 +351,12 @@ impl Supervisor {
                     _ => {}
                 }
                 if wish.want == Want::Remove {
-                    wish.want = Want::Run;
+                    wish.want = first(&spec);
+                }
+                // What is to run from now on is started; what need not any more is for
+                // whoever woke it to stop.
+                if wish.want == Want::Stop && wish.spec.dormant && !spec.dormant {
+                    (wish.want, wish.turn, wish.grace) = (Want::Run, turn, None);
                 }
                 wish.spec = spec;
             });
@@ -359,7 +364,7 @@ impl Supervisor {
         }
         let name = spec.name.clone();
         self.inner.shared.board.add(InstanceStatus::new(&name, &spec.service));
-        let wish = Wish { want: Want::Run, spec, turn, ready: 0, grace: None };
+        let wish = Wish { want: first(&spec), spec, turn, ready: 0, grace: None };
         let (wish, receiver) = watch::channel(wish);
         let rng = state.rng.fork();
         let instance = Instance::new(Arc::clone(&self.inner.shared), receiver, rng);
@@ -369,6 +374,11 @@ impl Supervisor {
         state.entries.insert(name, Entry { wish, task });
         None
     }
+}
+
+/// What is wanted of an instance that is described for the first time.
+fn first(spec: &InstanceSpec) -> Want {
+    if spec.dormant { Want::Stop } else { Want::Run }
 }
 
 impl State {

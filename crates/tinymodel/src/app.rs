@@ -1,7 +1,7 @@
 //! What every request sees: settings, model, slots, and names for answers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evenkeel_domain::clock;
 use tokio::time::Instant;
@@ -21,11 +21,19 @@ pub(crate) struct App {
     pub(crate) slots: Slots,
     /// Unix seconds at start.
     pub(crate) created: u64,
-    /// `None`: never, for a load time beyond what the clock can hold.
-    ready_at: Option<Instant>,
+    load: Mutex<Load>,
     start: u64,
     answers: AtomicU64,
     seeds: AtomicU64,
+}
+
+/// Whether the model is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Load {
+    /// Nobody wants it.
+    Unloaded,
+    /// It is ready from then on; `None`: never, for a load time beyond what the clock can hold.
+    From(Option<Instant>),
 }
 
 /// What every OpenAI answer carries.
@@ -43,7 +51,10 @@ impl App {
             model: Arc::new(Model::new(settings.seed)),
             slots: Slots::new(settings.slots, settings.queue),
             created: start / 1000,
-            ready_at: Instant::now().checked_add(settings.load_time),
+            load: Mutex::new(match settings.unloaded {
+                true => Load::Unloaded,
+                false => Load::From(Instant::now().checked_add(settings.load_time)),
+            }),
             start: hash::mix(start ^ u64::from(std::process::id()).rotate_left(40)),
             answers: AtomicU64::new(0),
             seeds: AtomicU64::new(0),
@@ -53,8 +64,37 @@ impl App {
 
     /// Whether the model has loaded.
     pub(crate) fn ready(&self) -> bool {
-        let loaded = |at| Instant::now() >= at;
-        self.settings.load_time.is_zero() || self.ready_at.is_some_and(loaded)
+        match *self.load() {
+            Load::Unloaded => false,
+            Load::From(_) if self.settings.load_time.is_zero() => true,
+            Load::From(at) => at.is_some_and(|at| Instant::now() >= at),
+        }
+    }
+
+    /// Loads the model, unless it is there or on its way; returns once it is.
+    pub(crate) async fn wake(&self) {
+        let at = {
+            let mut load = self.load();
+            if *load == Load::Unloaded {
+                *load = Load::From(Instant::now().checked_add(self.settings.load_time));
+            }
+            match *load {
+                Load::From(Some(at)) => at,
+                Load::From(None) | Load::Unloaded => return,
+            }
+        };
+        if !self.settings.load_time.is_zero() {
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    /// Frees the model. Answers under way go on to their end.
+    pub(crate) fn sleep(&self) {
+        *self.load() = Load::Unloaded;
+    }
+
+    fn load(&self) -> MutexGuard<'_, Load> {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An id that no other answer of any server has, and the time.

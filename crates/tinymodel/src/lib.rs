@@ -12,7 +12,7 @@
 //! changes everything after it: a client can check a stream byte for byte.
 //!
 //! It answers OpenAI's chat, completions, responses, embeddings and models, Anthropic's
-//! messages, vLLM's tokenize, detokenize and load metrics, and refuses like they do.
+//! messages, vLLM's tokenize, detokenize, sleep, wake_up and load metrics, and refuses like they do.
 
 mod api;
 mod app;

@@ -108,6 +108,9 @@ async fn route(app: &App, request: Request<Incoming>) -> Answer {
     if matches!(path, "/livez" | "/ping") {
         return Ok(Reply::text(StatusCode::OK, "ok\n"));
     }
+    if head.method == Method::POST && matches!(path, "/wake_up" | "/sleep") {
+        return models::load(app, path == "/wake_up").await;
+    }
     if !app.ready() {
         return Err(ApiError::loading());
     }
@@ -119,7 +122,9 @@ async fn route(app: &App, request: Request<Incoming>) -> Answer {
     if wanted == Method::POST { post(app, path, body).await } else { get(app, path) }
 }
 
-const POSTS: [&str; 8] = [
+const POSTS: [&str; 10] = [
+    "/wake_up",
+    "/sleep",
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",

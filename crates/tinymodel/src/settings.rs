@@ -22,6 +22,9 @@ pub struct Settings {
     pub first_token: Duration,
     /// How long the model "loads": until then all but `/livez` and `/ping` answer 503.
     pub load_time: Duration,
+    /// Begin without the model, as a warm standby does: until `/wake_up` has loaded it all but
+    /// `/livez`, `/ping`, `/wake_up` and `/sleep` answer 503.
+    pub unloaded: bool,
     /// Tokens that prompt and answer may have together.
     pub context: usize,
     /// Largest request body, in bytes.
@@ -44,6 +47,7 @@ impl Default for Settings {
             prefill_per_token: Duration::ZERO,
             first_token: Duration::ZERO,
             load_time: Duration::ZERO,
+            unloaded: false,
             context: 8192,
             body_limit: 4 << 20,
             drain: Duration::from_secs(10),

@@ -271,3 +271,22 @@ async fn shutdown_lets_a_running_answer_end() {
     assert_eq!(events.last().expect("events"), "[DONE]");
     server.ended().await;
 }
+
+#[tokio::test]
+async fn a_server_without_its_model_loads_it_when_told_and_frees_it_again() {
+    let load_time = Duration::from_millis(50);
+    let settings = Settings { unloaded: true, load_time, ..Settings::default() };
+    let server = Server::start(settings).await;
+    assert_eq!(server.get("/livez").await.0, 200);
+    assert_eq!(server.get("/health").await.0, 503);
+    for _ in 0..2 {
+        assert_eq!(server.post("/wake_up", "{}").await.0, 200);
+        assert_eq!(server.get("/health").await.0, 200, "it has waited for the model");
+    }
+    server.ok(CHAT, &asking("Where is the light?")).await;
+    for _ in 0..2 {
+        assert_eq!(server.post("/sleep", "{}").await.0, 200);
+        assert_eq!(server.get("/health").await.0, 503);
+    }
+    assert_eq!(server.post(CHAT, &asking("Where is the light?").to_string()).await.0, 503);
+}

@@ -50,6 +50,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/replicas/{name}/undrain", post(orders::undrain))
         .route("/api/v1/replicas/{name}/isolate", post(orders::isolate))
         .route("/api/v1/replicas/{name}/restart", post(orders::restart))
+        .route("/api/v1/replicas/{name}/promote", post(orders::promote))
+        .route("/api/v1/replicas/{name}/demote", post(orders::demote))
         .route("/api/v1/services/{name}/restart", post(orders::restart_service))
         .route("/api/v1/services/{name}/degrade", post(orders::degrade))
         .route("/api/v1/services/{name}/scale", post(orders::scale))

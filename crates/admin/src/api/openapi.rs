@@ -17,6 +17,7 @@ use utoipa::{Modify, OpenApi as _};
     paths(
         read::snapshot, read::events, read::logs, serve,
         orders::drain, orders::undrain, orders::isolate, orders::restart,
+        orders::promote, orders::demote,
         orders::restart_service, orders::degrade, orders::scale, orders::job_restart, orders::job_stop, orders::reload, orders::upgrade, orders::stop,
         recovery::list, recovery::show, recovery::why, recovery::plan, recovery::pause,
         recovery::resume, recovery::approve, recovery::force, recovery::reset_storm,

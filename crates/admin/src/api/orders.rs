@@ -95,6 +95,36 @@ pub(crate) async fn restart(
     replica(api, Verb::Restart, name, body).await
 }
 
+/// Has a standby take over, until it is sent back.
+#[utoipa::path(post, path = "/api/v1/replicas/{name}/promote", tag = "orders",
+    params(("name" = String, Path, description = "The standby")),
+    request_body(content = Option<OrderBody>), responses(Responses))]
+pub(crate) async fn promote(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Answer {
+    standby(api, name, true, body).await
+}
+
+/// Sends a promoted standby back; what it has begun it ends.
+#[utoipa::path(post, path = "/api/v1/replicas/{name}/demote", tag = "orders",
+    params(("name" = String, Path, description = "The standby")),
+    request_body(content = Option<OrderBody>), responses(Responses))]
+pub(crate) async fn demote(State(api): State<Api>, Path(name): Path<String>, body: Body) -> Answer {
+    standby(api, name, false, body).await
+}
+
+async fn standby(api: Api, name: String, promote: bool, body: Body) -> Answer {
+    let body: OrderBody = read(body)?;
+    if body.lasts.is_some() {
+        return Err(ApiError::invalid("this order has no end of its own", "leave `for` out"));
+    }
+    let owner = owner(body.owner)?;
+    tracing::info!(replica = name, promote, owner, "ordered: standby");
+    run(api, move |control| async move { control.standby(&name, promote, &owner).await }).await
+}
+
 /// Restarts the supervised replicas of a service, one after another.
 #[utoipa::path(post, path = "/api/v1/services/{name}/restart", tag = "orders",
     params(("name" = String, Path, description = "The service")), responses(Responses))]

@@ -27,6 +27,10 @@ pub struct CheckView {
     pub values: Vec<CheckValueView>,
     /// The replicas it speaks against when critical.
     pub replicas: Vec<String>,
+    /// The limit that it will reach, and when; absent where that is far away.
+    pub ahead: Option<String>,
+    /// When that will be, in milliseconds since the Unix epoch.
+    pub ahead_unix_ms: Option<u64>,
 }
 
 /// One measured value.
@@ -58,6 +62,8 @@ impl From<CheckStatus> for CheckView {
             looked_unix_ms: status.looked_unix_ms,
             values: values.collect(),
             replicas: status.replicas,
+            ahead_unix_ms: status.ahead.as_ref().map(|ahead| ahead.at_unix_ms),
+            ahead: status.ahead.map(|ahead| ahead.text),
         }
     }
 }

@@ -64,6 +64,7 @@ pub(crate) fn replica(service: &str, index: u16, supervised: bool) -> Arc<Replic
         h2: false,
         model: None,
         supervised,
+        standby: None,
         dial,
     }))
 }
@@ -215,6 +216,7 @@ impl Source for Fake {
 
     fn checks(&self) -> Vec<CheckStatus> {
         let check = |name: &str, subject: &str, state, why: &str| CheckStatus {
+            ahead: None,
             check: name.into(),
             kind: "disk".into(),
             subject: subject.into(),
@@ -287,6 +289,10 @@ impl Control for Fake {
 
     fn restart<'a>(&'a self, replica: &'a str) -> ControlFuture<'a> {
         self.note(format!("restart {replica}"))
+    }
+
+    fn standby<'a>(&'a self, replica: &'a str, promote: bool, owner: &'a str) -> ControlFuture<'a> {
+        self.note(format!("standby {replica} {promote} {owner}"))
     }
 
     fn restart_service<'a>(&'a self, service: &'a str) -> ControlFuture<'a> {

@@ -84,13 +84,15 @@ balance = "least_requests"
   # command = ["llama-server", "-m", "model.gguf", "--port", "{{port}}"]
   # copies = 2
   # env = {{ CUDA_VISIBLE_DEVICES = "{{index}}" }}
+  # role = "standby"             # takes over when the others fail;
+  # standby = "hot"              # or "warm" (with `load`), "cold": not started until then
 
 # What is looked at beside replicas: disks, GPUs, databases, scripts of your own.
 # [[check]]
 # name = "models-disk"
 # kind = "disk"
 # path = "/models"
-# critical = "95%"
+# critical = "95%"                 # said hours before, too; `forecast` acts on that
 "#,
         model = quoted(&args.model),
     )

@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Time until it is ready, in milliseconds
     #[arg(long, default_value_t = 0)]
     load_time: u64,
+    /// Begin without the model, as a warm standby: POST /wake_up loads it, /sleep frees it
+    #[arg(long)]
+    unloaded: bool,
     /// Version of the model: servers with the same one answer alike
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -63,6 +66,7 @@ async fn serve(args: Args) -> Result<(), String> {
         first_token: Duration::from_millis(args.first_token),
         prefill_per_token: Duration::from_micros(args.prefill),
         load_time: Duration::from_millis(args.load_time),
+        unloaded: args.unloaded,
         seed: args.seed,
         ..Settings::default()
     };

@@ -26,11 +26,24 @@ enum Order {
         /// The replica, as `evenkeel status` names it
         name: String,
     },
+    /// Have a standby take traffic, until it is demoted
+    Promote(Named),
+    /// Send a promoted standby back; it ends what it has begun
+    Demote(Named),
     /// Stop and start it, if Evenkeel runs it
     Restart {
         /// The replica, as `evenkeel status` names it
         name: String,
     },
+}
+
+#[derive(Debug, clap::Args)]
+struct Named {
+    /// The standby, as `evenkeel status` names it
+    name: String,
+    /// Who orders, for the record
+    #[arg(long, env = "USER", default_value = "cli")]
+    owner: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -53,6 +66,8 @@ pub(crate) async fn run(args: Args, client: &AdminClient) -> Result<ExitCode, Cl
     let (order, name, lasts, owner) = match args.order {
         Order::Drain(a) => (ReplicaOrder::Drain, a.name, a.lasts, a.owner),
         Order::Isolate(a) => (ReplicaOrder::Isolate, a.name, a.lasts, a.owner),
+        Order::Promote(a) => (ReplicaOrder::Promote, a.name, None, a.owner),
+        Order::Demote(a) => (ReplicaOrder::Demote, a.name, None, a.owner),
         Order::Undrain { name } => (ReplicaOrder::Undrain, name, None, String::new()),
         Order::Restart { name } => (ReplicaOrder::Restart, name, None, String::new()),
     };

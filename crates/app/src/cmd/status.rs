@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args, client: &AdminClient) -> Result<ExitCode, Cl
 /// Without those checks that nobody has to look at, unless they are asked for.
 fn filtered(args: &Args, snapshot: &Snapshot) -> Snapshot {
     let mut shown = snapshot.clone();
-    shown.checks.retain(|check| args.checks || check.state != "ok");
+    shown.checks.retain(|check| args.checks || check.state != "ok" || check.ahead.is_some());
     shown
 }
 

@@ -11,6 +11,7 @@ use super::recovery;
 use super::replicas;
 use super::scale;
 use super::service::{ReplicaConfig, ServiceConfig};
+use super::standby;
 use super::trace;
 use evenkeel_admin::check_exposure;
 use evenkeel_domain::settings::Protocol;
@@ -155,6 +156,9 @@ fn check_service(key: &str, service: &ServiceConfig, problems: &mut Problems) {
         problems.add(format!("{key}.{suffix}"), text);
     }
     for (suffix, text) in scale::problems(service) {
+        problems.add(format!("{key}.{suffix}"), text);
+    }
+    for (suffix, text) in standby::problems(service) {
         problems.add(format!("{key}.{suffix}"), text);
     }
     for (suffix, text) in answers::problems(service) {

@@ -10,6 +10,33 @@ use std::time::Duration;
 /// Longer times are typing errors.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// The checks that run: those of the configuration, and one for each certificate that is shown,
+/// unless one of its file is there already.
+pub(crate) fn all(config: &Config) -> Vec<CheckSettings> {
+    let mut all = config.check.clone();
+    let servers = [("gateway", &config.gateway.tls), ("admin", &config.admin.tls)];
+    let own = servers.into_iter().filter_map(|(of, tls)| Some((of.into(), &tls.as_ref()?.cert)));
+    let of_replicas = config.service.iter().flat_map(|service| {
+        let shown = service.replica.iter().filter_map(|r| r.client_cert.as_ref());
+        shown.enumerate().map(|(n, path)| (format!("{}-{n}", service.name), path))
+    });
+    for (of, path) in own.chain(of_replicas) {
+        let Ok(path) = std::path::absolute(path) else { continue };
+        let known = |check: &CheckSettings| {
+            check.kind == "certificate" && check.path.as_ref() == Some(&path)
+        };
+        if all.iter().any(known) || all.len() >= CHECKS {
+            continue;
+        }
+        let settings = serde_json::json!({
+            "name": format!("certificate-{of}"), "kind": "certificate", "path": path,
+            "interval": "1h", "for": "0s",
+        });
+        all.extend(serde_json::from_value::<CheckSettings>(settings).ok());
+    }
+    all
+}
+
 /// All contradictions: (key, message).
 pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -26,9 +53,13 @@ pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
         if config.check.iter().take(at).any(|other| other.name == check.name) {
             add("name", format!("the name `{}` is taken by another check", check.name));
         }
-        for (key, time) in
-            [("interval", check.interval), ("timeout", check.timeout), ("for", check.lasting)]
-        {
+        let again = check.forecast.again;
+        for (key, time) in [
+            ("forecast.again", again),
+            ("interval", check.interval),
+            ("timeout", check.timeout),
+            ("for", check.lasting),
+        ] {
             if time > LONGEST {
                 add(key, "at most a day".into());
             }
@@ -44,6 +75,11 @@ pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
 }
 
 fn program(check: &CheckSettings) -> Option<(&'static str, String)> {
+    if let Some(name) = check.forecast.command.first()
+        && let Err(text) = replicas::program(&check.env, None, std::slice::from_ref(name))
+    {
+        return Some(("forecast.command", text));
+    }
     if check.kind != "script" || check.command.is_empty() {
         return None;
     }

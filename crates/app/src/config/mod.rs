@@ -19,9 +19,11 @@ pub(crate) mod replicas;
 mod scale;
 mod service;
 mod sources;
+pub(crate) mod standby;
 mod trace;
 
 pub(crate) use batch::{check_store, open_store, store_options};
+pub(crate) use checks::all as all_checks;
 pub(crate) use file::{Config, LogFormat, TlsConfig, TraceConfig};
 pub(crate) use located::{ConfigError, ConfigErrors};
 pub(crate) use recovery::{book, journal_path};

@@ -40,6 +40,8 @@ pub(crate) enum ActionName {
     Wait,
     /// Stop and start its process.
     Restart,
+    /// Have a standby take over, if too few others serve.
+    Promote,
     /// Move what is under way on it to its peers.
     MoveStreams,
     /// Have the model server load its model again, by a POST to `path`.
@@ -113,6 +115,7 @@ fn step(config: &StepConfig) -> Result<Step, Wrong> {
         Action::Restart { .. } | Action::Reload { .. } => (minutes(10), Verify::Serves),
         Action::Wait => (Duration::from_secs(30), Verify::Serves),
         Action::Script { .. } => (minutes(5), Verify::Serves),
+        Action::Promote => (minutes(1), Verify::None),
         _ => (Duration::from_secs(30), Verify::None),
     };
     let timeout = config.timeout.unwrap_or(timeout);
@@ -132,6 +135,7 @@ fn action(config: &StepConfig) -> Result<Action, Wrong> {
         ActionName::Isolate => Action::Isolate,
         ActionName::Wait => Action::Wait,
         ActionName::Restart => Action::Restart { grace: config.grace.unwrap_or(GRACE) },
+        ActionName::Promote => Action::Promote,
         ActionName::MoveStreams => Action::MoveStreams,
         ActionName::Reload => {
             let path = config.path.clone();

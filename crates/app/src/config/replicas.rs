@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Time for a model to load, unless set.
-const STARTUP: Duration = Duration::from_secs(600);
+pub(crate) const STARTUP: Duration = Duration::from_secs(600);
 /// Time for a server to end, unless set.
 const STOP_GRACE: Duration = Duration::from_secs(30);
 
@@ -72,6 +72,7 @@ fn instance(
         stop_grace: replica.stop_grace.unwrap_or(STOP_GRACE),
         log: Default::default(),
         once: false,
+        dormant: super::standby::is_cold(replica),
     }
 }
 

@@ -6,6 +6,7 @@ use evenkeel_domain::settings::{
     BalanceOptions, Concurrency, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Queue, Quota,
     Resume, Retry, Scale, ServiceSettings, Tier,
 };
+use evenkeel_domain::standby::{self, Call, Level, Role};
 use evenkeel_gateway::RouteRule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,8 @@ pub(crate) struct ServiceConfig {
     pub(crate) golden: Vec<Golden>,
     /// How many copies of its command run, by what is measured.
     pub(crate) scale: Option<Scale>,
+    /// When its standbys take over, and when they go back.
+    pub(crate) standby: Option<standby::Rules>,
     /// How much may be asked of it, by all together.
     #[serde(default)]
     pub(crate) limits: Quota,
@@ -173,6 +176,15 @@ pub(crate) struct ReplicaConfig {
     #[serde(with = "humantime_serde::option")]
     #[schemars(with = "Option<String>")]
     pub(crate) stop_grace: Option<Duration>,
+    /// `active`, or `standby`: it takes over when active ones fail.
+    pub(crate) role: Role,
+    /// How far a standby is prepared: `hot` (loaded and ready, the default), `warm` (its server
+    /// is up, its model not loaded) or `cold` (not started).
+    pub(crate) standby: Option<Level>,
+    /// The request that makes a warm standby load its model: `{ path, body }`.
+    pub(crate) load: Option<Call>,
+    /// The request that makes it free its model again.
+    pub(crate) unload: Option<Call>,
     /// Which model version it runs.
     pub(crate) revision: String,
     /// Share relative to its peers; 1 by default.

@@ -320,6 +320,19 @@ impl Control for GatewayControl {
         })
     }
 
+    fn standby<'a>(&'a self, replica: &'a str, promote: bool, owner: &'a str) -> ControlFuture<'a> {
+        Box::pin(async move {
+            let none = || "no service has a standby".to_owned();
+            let done = match self.state.standbys() {
+                Some(standbys) => standbys.order(replica, promote, owner).await,
+                None => Err(none()),
+            };
+            done.map_err(|why| {
+                ControlError::conflict(why, "`evenkeel status` shows the standbys and what they do")
+            })
+        })
+    }
+
     fn job<'a>(&'a self, name: &'a str, order: JobOrder) -> ControlFuture<'a> {
         Box::pin(async move {
             if !self.state.jobs().iter().any(|job| job.name == name) {

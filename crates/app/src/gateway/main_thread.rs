@@ -1,6 +1,7 @@
 //! What the gateway's main thread does once it serves: it listens to the keeper.
 
 use super::control::GatewayControl;
+use super::forecast::Forecasts;
 use super::recovery::Recovery;
 use super::roster::Roster;
 use super::scale::Scaling;
@@ -46,6 +47,8 @@ pub(super) struct Main {
     pub(super) recovery: Arc<Recovery>,
     /// Says how many copies run; told of each configuration.
     pub(super) scaling: Arc<Scaling>,
+    /// Acts before limits are reached; told of each configuration.
+    pub(super) forecasts: Arc<Forecasts>,
     /// Set when operators are to be answered by another gateway.
     pub(super) admin_ends: watch::Sender<bool>,
 }
@@ -98,6 +101,10 @@ impl Main {
                 let told = taken.inspect(|()| {
                     self.recovery.configure(&config);
                     self.scaling.configure(&config);
+                    self.forecasts.configure(&config);
+                    if let Some(standbys) = self.state.standbys() {
+                        standbys.configure(&config);
+                    }
                     self.state.configure_checks(&config);
                 });
                 told.map_err(|e| e.to_string())

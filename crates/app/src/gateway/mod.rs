@@ -15,6 +15,7 @@ mod control;
 mod degrade;
 mod discover;
 mod export;
+mod forecast;
 mod main_thread;
 mod orders;
 mod otlp;
@@ -23,6 +24,7 @@ mod recovery;
 mod roster;
 mod scale;
 mod source;
+mod standby;
 
 use crate::config::{self, Config, TlsConfig, replicas};
 use crate::link::{self, Purpose, ToGateway, ToKeeper, Writer};
@@ -38,6 +40,7 @@ use evenkeel_health::check::Checks;
 use evenkeel_health::probe::runner::Runner;
 use evenkeel_wire::tls::{self, ServerIdentity};
 use evenkeel_wire::within;
+use forecast::Forecasts;
 use main_thread::Main;
 use orders::Orders;
 use overrides::Overrides;
@@ -146,11 +149,12 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let (dialers, listeners) = sorted.workers.keys().map(|_| within::pair(LINES)).unzip();
     let batches = batch::start(&config, &state, dialers).await?;
     let within = batches.as_ref().map(Batches::within);
+    let authority = handle.clone();
     let mut roster = Roster::new(shared.clone(), handle, state.clone(), within);
     roster.configure(&config).await?;
     let members = Arc::new(checks::GatewayMembers(state.clone()));
     let checks = Arc::new(Checks::start(members, to_authority, events.clone())?);
-    checks.configure(config.check.clone());
+    checks.configure(config::all_checks(&config));
     state.set_checks(checks.clone());
     let workers = start_workers(&shared, sorted.workers, listeners, &config)?;
     let admin_ends = watch::Sender::new(false);
@@ -163,8 +167,15 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
             .scaling(sizes.clone());
     let ends = admin_ends.subscribe();
     let recovery = Recovery::new(&config, &state);
+    let (standbys, standing_by) =
+        standby::Runner::new(&config, &state, authority, recovery.clone(), to_keeper.clone());
+    tokio::spawn(standbys.run());
+    recovery.set_standbys(standing_by.clone());
+    state.set_standbys(standing_by.clone());
     let scaling = Scaling::new(&config, &state, recovery.board.clone(), sizes, to_keeper.clone());
     tokio::spawn(scaling.clone().run());
+    let forecasts = Forecasts::new(&config, &state, control.clone(), recovery.clone());
+    tokio::spawn(forecasts.clone().run());
     let orders = (overrides.clone(), control.clone(), recovery.clone());
     let admin = start_admin(&config, sorted.admin, &state, orders, ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
@@ -187,6 +198,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
         control,
         recovery: recovery.clone(),
         scaling,
+        forecasts,
         admin_ends: admin_ends.clone(),
     };
     main.run(reader).await?;

@@ -7,7 +7,7 @@
 use super::accounts::Accounts;
 use super::discover::Found;
 use super::source::GatewayState;
-use crate::config::{Config, ReplicaConfig, ServiceConfig, replicas};
+use crate::config::{self, Config, ReplicaConfig, ServiceConfig, replicas};
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::replica::{Identity, name_hash};
 use evenkeel_domain::settings::ServiceSettings;
@@ -272,6 +272,7 @@ impl Roster {
             h2: replica.h2,
             model: replica.model.as_deref().map(Into::into),
             supervised: replica.command.is_some(),
+            standby: config::standby::of(replica),
             dial,
         })))
     }

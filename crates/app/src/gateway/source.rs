@@ -2,8 +2,11 @@
 
 use super::accounts::Accounts;
 use super::overrides::Overrides;
+use super::standby::Standbys;
 use crate::config::Config;
-use evenkeel_admin::view::{BatchView, GatewayView, KeyView, OverrideView, ScaleView, TenantView};
+use evenkeel_admin::view::{
+    BatchView, GatewayView, KeyView, OverrideView, ScaleView, StandbyView, TenantView,
+};
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::job::JobStatus;
@@ -40,6 +43,7 @@ pub(super) struct GatewayState {
     scales: Mutex<BTreeMap<String, ScaleView>>,
     jobs: Mutex<Vec<JobStatus>>,
     checks: OnceLock<Arc<Checks>>,
+    standbys: OnceLock<Arc<Standbys>>,
 }
 
 impl GatewayState {
@@ -59,6 +63,7 @@ impl GatewayState {
             scales: Mutex::default(),
             jobs: Mutex::default(),
             checks: OnceLock::new(),
+            standbys: OnceLock::new(),
         }
     }
 
@@ -67,10 +72,25 @@ impl GatewayState {
         let _ = self.checks.set(checks);
     }
 
+    /// These stand by; once.
+    pub(super) fn set_standbys(&self, standbys: Arc<Standbys>) {
+        let _ = self.standbys.set(standbys);
+    }
+
+    /// Where all checks stand.
+    pub(super) fn checks(&self) -> Vec<CheckStatus> {
+        self.checks.get().map(|c| c.statuses()).unwrap_or_default()
+    }
+
+    /// What stands by.
+    pub(super) fn standbys(&self) -> Option<&Arc<Standbys>> {
+        self.standbys.get()
+    }
+
     /// What a configuration wants looked at.
     pub(super) fn configure_checks(&self, config: &Config) {
         if let Some(checks) = self.checks.get() {
-            checks.configure(config.check.clone());
+            checks.configure(crate::config::all_checks(config));
         }
     }
 
@@ -255,11 +275,15 @@ impl Source for GatewaySource {
     }
 
     fn checks(&self) -> Vec<CheckStatus> {
-        self.state.checks.get().map(|checks| checks.statuses()).unwrap_or_default()
+        self.state.checks()
     }
 
     fn scales(&self) -> BTreeMap<String, ScaleView> {
         self.state.scales.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn standbys(&self) -> BTreeMap<String, StandbyView> {
+        self.state.standbys().map(|standbys| standbys.views()).unwrap_or_default()
     }
 
     fn keys(&self) -> Vec<KeyView> {

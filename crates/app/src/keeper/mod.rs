@@ -234,6 +234,7 @@ impl Keeper {
             ToKeeper::Restart { name, incarnation, grace_ms } => {
                 self.restart(&name, incarnation, grace_ms.map(Duration::from_millis));
             }
+            ToKeeper::Wake { name, run } => self.wake(&name, run),
             ToKeeper::Scale { service, copies } => self.scale(service, copies),
             ToKeeper::Job { name, order } => {
                 if !self.jobs.order(&name, order) {
@@ -256,6 +257,14 @@ impl Keeper {
         }
         if let Err(error) = self.supervisor.restart(name, grace) {
             tracing::warn!(replica = name, %error, "cannot restart");
+        }
+    }
+
+    /// Starts a cold standby, or stops it; its gateway has drained it.
+    fn wake(&self, name: &str, run: bool) {
+        let done = if run { self.supervisor.start(name) } else { self.supervisor.stop(name) };
+        if let Err(error) = done {
+            tracing::warn!(replica = name, run, %error, "cannot start or stop a standby");
         }
     }
 

@@ -22,7 +22,7 @@ pub enum Unit {
 }
 
 /// Suffixes with what they multiply by, the longest first where one ends with another.
-const SUFFIXES: [(&str, Unit, f64); 27] = [
+const SUFFIXES: [(&str, Unit, f64); 28] = [
     ("Gbit/s", Unit::BytesPerSecond, 1e9 / 8.0),
     ("Mbit/s", Unit::BytesPerSecond, 1e6 / 8.0),
     ("kbit/s", Unit::BytesPerSecond, 1e3 / 8.0),
@@ -50,6 +50,7 @@ const SUFFIXES: [(&str, Unit, f64); 27] = [
     ("s", Unit::Seconds, 1.0),
     ("m", Unit::Seconds, 60.0),
     ("h", Unit::Seconds, 3600.0),
+    ("d", Unit::Seconds, 86_400.0),
 ];
 
 impl Unit {

@@ -10,7 +10,7 @@ mod amount;
 mod settings;
 
 pub use amount::{Amount, Unit};
-pub use settings::{CheckSettings, Levels};
+pub use settings::{CheckSettings, Forecast, Levels};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -117,6 +117,20 @@ pub struct CheckStatus {
     pub values: Vec<CheckValue>,
     /// The replicas it speaks against when critical.
     pub replicas: Vec<String>,
+    /// When it will reach a limit, where that is near enough to count.
+    #[serde(default)]
+    pub ahead: Option<Ahead>,
+}
+
+/// A limit that will be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// Of what.
+    pub measure: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_unix_ms: u64,
+    /// For people: which limit, and when.
+    pub text: String,
 }
 
 #[cfg(test)]

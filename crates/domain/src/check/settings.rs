@@ -14,7 +14,7 @@ pub struct CheckSettings {
     /// Its name.
     pub name: String,
     /// What is looked at: `cpu`, `memory`, `disk`, `disk_latency`, `load`, `files`,
-    /// `traffic`, `peer`, `process`, `gpu`, `postgresql`, `mysql`, `redis`, `tcp`, `http`,
+    /// `traffic`, `peer`, `process`, `certificate`, `gpu`, `postgresql`, `mysql`, `redis`, `tcp`, `http`,
     /// `grpc`, `inference` or `script`.
     pub kind: String,
     /// Time between two looks.
@@ -45,7 +45,10 @@ pub struct CheckSettings {
     /// Critical alone isolates them: they cannot serve without what is looked at.
     #[serde(default)]
     pub definite: bool,
-    /// A directory or file, for `disk` and `disk_latency`; below `url`, for `http` and
+    /// What is done before a limit is reached.
+    #[serde(default)]
+    pub forecast: Forecast,
+    /// A directory or file, for `disk`, `disk_latency` and `certificate`; below `url`, for `http` and
     /// `inference`.
     #[serde(default)]
     pub path: Option<PathBuf>,
@@ -114,6 +117,37 @@ fn timeout() -> Duration {
 /// Three looks in a row: one spike is none.
 fn lasting() -> Duration {
     Duration::from_secs(30)
+}
+
+/// What is done before a limit is reached: its thresholds, as the values go at their pace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Forecast {
+    /// How far ahead it counts; zero for never. Certificates have 30 days.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub within: Duration,
+    /// Restart what leaks (`process` of supervised replicas, `memory`) at a quiet time, and
+    /// drop old logs of Evenkeel's own from a disk that fills.
+    pub act: bool,
+    /// Program and arguments, run once the limit is within that time.
+    pub command: Vec<String>,
+    /// How long until it is run again while that is still so.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub again: Duration,
+}
+
+impl Default for Forecast {
+    /// Six hours: a night, in which a quiet time is found.
+    fn default() -> Self {
+        Self {
+            within: Duration::from_secs(6 * 3600),
+            act: true,
+            command: Vec::new(),
+            again: Duration::from_secs(3600),
+        }
+    }
 }
 
 /// A threshold, or one for each measure.

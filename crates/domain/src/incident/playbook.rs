@@ -17,6 +17,8 @@ pub enum Action {
         /// How long it may take to end before it is killed.
         grace: Duration,
     },
+    /// Has a standby of its service take over, if too few others serve.
+    Promote,
     /// Moves what is under way on it to its peers.
     MoveStreams,
     /// Has the model server load its model again, by a request of its own.
@@ -45,8 +47,17 @@ pub enum Action {
 
 impl Action {
     /// The names of all actions, as the configuration spells them.
-    pub const NAMES: [&str; 8] =
-        ["isolate", "wait", "restart", "move_streams", "reload", "script", "webhook", "ask"];
+    pub const NAMES: [&str; 9] = [
+        "isolate",
+        "wait",
+        "restart",
+        "promote",
+        "move_streams",
+        "reload",
+        "script",
+        "webhook",
+        "ask",
+    ];
 
     /// Its name.
     #[must_use]
@@ -55,6 +66,7 @@ impl Action {
             Self::Isolate => "isolate",
             Self::Wait => "wait",
             Self::Restart { .. } => "restart",
+            Self::Promote => "promote",
             Self::MoveStreams => "move_streams",
             Self::Reload { .. } => "reload",
             Self::Script { .. } => "script",

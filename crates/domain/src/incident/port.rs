@@ -35,6 +35,10 @@ pub struct Seen {
     pub ends: u64,
     /// How that last ended.
     pub last_exit: Option<String>,
+    /// Whether there are standbys that could stand in for it.
+    pub has_standby: bool,
+    /// The standby that serves in its place.
+    pub replaced_by: Option<String>,
 }
 
 impl Seen {
@@ -85,6 +89,10 @@ pub trait Hands: Send + Sync {
         incarnation: u64,
         grace: std::time::Duration,
     ) -> Reach<'a, ()>;
+
+    /// Has a standby serve in its place; returns once one does or none is needed, with a word
+    /// of which it is and how long that took.
+    fn promote<'a>(&'a self, target: &'a str) -> Reach<'a, String>;
 
     /// Sends it a request of our own (`POST`, JSON) and gives the status.
     fn request<'a>(

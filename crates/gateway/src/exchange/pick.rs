@@ -14,9 +14,11 @@ use std::time::Instant;
 
 /// Which replicas come into question, from best to worst. A later class is looked at only
 /// when all before it are empty: while a better replica is full, its next place is waited for.
-const CLASSES: [Class; 5] = [
+const CLASSES: [Class; 6] = [
     Class { gate: Gate::Open, tried: false, busy: false },
     Class { gate: Gate::Open, tried: false, busy: true },
+    // A standby, once nobody on duty is left to ask.
+    Class { gate: Gate::Reserve, tried: false, busy: true },
     Class { gate: Gate::LastResort, tried: false, busy: true },
     Class { gate: Gate::LastResort, tried: true, busy: true },
     Class { gate: Gate::Desperate, tried: true, busy: true },
@@ -56,10 +58,14 @@ impl Exchange {
 
     /// An attempt on a replica in good health that this request has not tried.
     pub(super) fn pick_fresh(&self, now: Instant) -> Option<AttemptGuard> {
-        match self.pick_of(&CLASSES[1], now) {
-            Picked::Attempt(attempt) => Some(attempt),
-            Picked::Full | Picked::Nobody => None,
+        for class in [&CLASSES[1], &CLASSES[2]] {
+            match self.pick_of(class, now) {
+                Picked::Attempt(attempt) => return Some(attempt),
+                Picked::Full => return None,
+                Picked::Nobody => {}
+            }
         }
+        None
     }
 
     fn pick_of(&self, class: &Class, now: Instant) -> Picked {
@@ -128,7 +134,7 @@ impl Exchange {
         if let Some(panel) = &self.panel {
             panel.takes(replica.id.key);
         }
-        if replica.live.gate() != Gate::Open {
+        if replica.live.gate() > Gate::Reserve {
             self.entry.service.pool.counts.panics.fetch_add(1, Relaxed);
         }
         if !self.is_tried(replica.id.key) {
@@ -140,10 +146,19 @@ impl Exchange {
         Some(attempt.traced(self.template.trace.as_ref()))
     }
 
-    /// Whether a replica in good health takes work and was not tried.
+    /// Whether a replica in good health takes work and was not tried, standbys included.
     pub(super) fn has_fresh(&self, now: Instant) -> bool {
+        self.has_fresh_within(Gate::Reserve, now)
+    }
+
+    /// The same of those on duty alone.
+    pub(super) fn has_fresh_on_duty(&self, now: Instant) -> bool {
+        self.has_fresh_within(Gate::Open, now)
+    }
+
+    fn has_fresh_within(&self, gate: Gate, now: Instant) -> bool {
         self.entry.service.pool.members().iter().any(|r| {
-            r.live.gate() == Gate::Open
+            r.live.gate() <= gate
                 && self.has_room(r)
                 && self.is_same_revision(r)
                 && self.is_on_panel(r)
@@ -173,8 +188,13 @@ pub(crate) fn pick_any(
 ) -> Option<AttemptGuard> {
     let pool = &entry.service.pool;
     let members = pool.members();
-    let fitting: SmallVec<[&Arc<Replica>; 8]> =
-        members.iter().filter(|r| r.live.gate() == Gate::Open && r.has_room()).collect();
+    let with = |gate| -> SmallVec<[&Arc<Replica>; 8]> {
+        members.iter().filter(|r| r.live.gate() == gate && r.has_room()).collect()
+    };
+    let mut fitting = with(Gate::Open);
+    if fitting.is_empty() {
+        fitting = with(Gate::Reserve);
+    }
     let candidates: SmallVec<[Candidate; 8]> = fitting.iter().map(|r| candidate(r)).collect();
     let mut rng = worker.rng.borrow_mut();
     let at =

@@ -184,7 +184,7 @@ impl Exchange {
         if self.pool().counts.answers.degrade_level.load(Relaxed) >= NO_HEDGES {
             return None;
         }
-        if !self.template.repeatable || !self.template.can_send() || !self.has_fresh(now) {
+        if !self.template.repeatable || !self.template.can_send() || !self.has_fresh_on_duty(now) {
             return None;
         }
         let members = self.pool().members();
@@ -234,7 +234,7 @@ fn unreachable_end(outcome: Outcome) -> End {
 
 /// Whether another replica should be asked beside this one. What drains, ends what it has.
 fn is_doubtful(replica: &Replica) -> bool {
-    replica.live.gate() != Gate::Open && replica.live.health() != Health::Draining
+    replica.live.gate() > Gate::Reserve && replica.live.health() != Health::Draining
 }
 
 impl Runners {
@@ -247,7 +247,7 @@ impl Runners {
 
     /// Whether every attempt runs on a replica that is not in good health.
     fn all_doubtful(&self) -> bool {
-        self.running.iter().all(|(replica, _)| replica.live.gate() != Gate::Open)
+        self.running.iter().all(|(replica, _)| replica.live.gate() > Gate::Reserve)
     }
 }
 

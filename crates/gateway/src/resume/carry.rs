@@ -380,7 +380,7 @@ impl Driver {
         };
         let replica = live.guard.replica().clone();
         let silence = clock::now().saturating_duration_since(self.moved);
-        let cause = match replica.live.gate() != Gate::Open || silence >= self.pace.stall {
+        let cause = match replica.live.gate() > Gate::Reserve || silence >= self.pace.stall {
             true => Cause::Doubt,
             false => Cause::Silence,
         };

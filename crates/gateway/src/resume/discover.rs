@@ -42,7 +42,7 @@ pub(crate) fn start(
     model: impl Fn() -> Option<String>,
 ) {
     for replica in entry.service.pool.members().iter() {
-        if replica.live.gate() != Gate::Open {
+        if replica.live.gate() > Gate::Reserve {
             continue;
         }
         let can = &replica.abilities;

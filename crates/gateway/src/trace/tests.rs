@@ -27,6 +27,7 @@ fn replica(key: u64) -> Replica {
         h2: false,
         model: None,
         supervised: false,
+        standby: None,
         dial: Arc::new(Nowhere),
     })
 }

@@ -26,7 +26,7 @@ use record::Record;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use unusual::Unusual;
 
 /// Time-based changes and counters are looked at this often.
@@ -48,6 +48,8 @@ const ORDERS: usize = 256;
 enum Order {
     Members(Arc<ServiceSettings>, Arc<Pool>),
     Overrides(Vec<Override>),
+    Renewed(u64, oneshot::Sender<()>),
+    Judge,
 }
 
 /// A way to tell the authority.
@@ -67,6 +69,20 @@ impl AuthorityHandle {
     /// Replaces all operators' orders.
     pub async fn overrides(&self, all: Vec<Override>) {
         let _ = self.orders.send(Order::Overrides(all)).await;
+    }
+
+    /// A replica's model was loaded anew. Once this returns, only what is measured from now on
+    /// counts.
+    pub async fn renewed(&self, key: u64) {
+        let (done, heard) = oneshot::channel();
+        let _ = self.orders.send(Order::Renewed(key, done)).await;
+        let _ = heard.await;
+    }
+
+    /// The duties of replicas changed: what follows is looked at now.
+    pub fn duties(&self) {
+        // Should too much wait, the next sweep sees it.
+        let _ = self.orders.try_send(Order::Judge);
     }
 
     /// Where signals go.
@@ -172,6 +188,14 @@ impl<P: Probing> Authority<P> {
     fn obey(&mut self, order: Order, now: Instant) {
         match order {
             Order::Members(settings, pool) => self.set_members(settings, pool, now),
+            Order::Renewed(key, done) => {
+                if let Some(record) = self.records.get_mut(&key) {
+                    record.renewed(now);
+                }
+                // Whoever asked may be gone.
+                let _ = done.send(());
+            }
+            Order::Judge => self.judge_all(now),
             Order::Overrides(all) => {
                 self.overrides = all;
                 self.judge_all(now);
@@ -355,12 +379,14 @@ impl<P: Probing> Authority<P> {
         let service = &record.replica.id.service;
         let Some(group) = self.groups.get(service) else { return false };
         let members = group.pool.members();
-        let isolated = members
+        // What stands by without a model is nobody's peer.
+        let awake: Vec<_> = members.iter().filter(|r| r.live.rest().is_none()).collect();
+        let isolated = awake
             .iter()
             .filter(|r| r.id.key != record.replica.id.key && r.live.health() == Health::Isolated)
             .count();
         let percent = group.settings.ejection.max_percent as usize;
-        (isolated + 1) * 100 <= members.len() * percent
+        (isolated + 1) * 100 <= awake.len() * percent
     }
 }
 

@@ -100,6 +100,17 @@ impl Record {
         self.probe_now.notify_one();
     }
 
+    /// Its model was loaded anew: what was measured before says nothing of it.
+    pub(super) fn renewed(&mut self, now: Instant) {
+        self.reset_detectors(now);
+        self.proven = false;
+        self.until = None;
+        self.ramp_from = None;
+        let why = "its model was loaded, not ready yet".into();
+        self.replica.live.set_health(Health::Starting, true, why, now);
+        self.probe_now.notify_one();
+    }
+
     pub(super) fn observe(&mut self, signal: &Signal) {
         // Refusals and failed probes are what starting looks like.
         let starting = self.replica.live.health() == Health::Starting;
@@ -171,10 +182,11 @@ impl Record {
         }
         self.publish(&weight, now);
         let from = self.replica.live.health();
-        let gate_before = self.replica.live.gate();
-        let (to, definite, why) = match order {
-            Some(order) => (order.health(), true, order.describe()),
-            None => {
+        let gate_before = self.replica.live.judged();
+        let (to, definite, why) = match (order, self.replica.live.rest()) {
+            (Some(order), _) => (order.health(), true, order.describe()),
+            (None, Some((health, why))) => (health, true, why.to_owned()),
+            (None, None) => {
                 let last = matches!(weight, Weight::Two(_) | Weight::Enough(_));
                 self.two_since = last.then(|| self.two_since.unwrap_or(now));
                 let (to, definite) = fusion::next(&weight, self.situation(from, may_isolate, now));

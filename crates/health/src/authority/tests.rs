@@ -33,6 +33,7 @@ pub(super) fn replica(key: u64) -> Replica {
         h2: false,
         model: None,
         supervised: false,
+        standby: None,
         dial: Arc::new(Nowhere),
     })
 }

@@ -63,6 +63,11 @@ impl Limits {
         if wrong.is_empty() { Ok(Self(all.into_values().collect())) } else { Err(wrong) }
     }
 
+    /// The last threshold of each measure.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.0.iter().filter_map(|limit| Some((&*limit.measure, limit.critical.or(limit.warning)?)))
+    }
+
     /// What the values say, and in words.
     pub(super) fn judge(&self, values: &[CheckValue]) -> (CheckState, String) {
         let mut state = CheckState::Ok;

@@ -8,7 +8,9 @@
 //! They run on a thread of their own: what hangs in a file system or a driver holds up
 //! neither probes nor the request path. A new kind is one file and one line in [`KINDS`].
 
+mod ahead;
 mod asked;
+mod certificate;
 mod cpu;
 #[cfg(test)]
 mod databases;
@@ -37,7 +39,7 @@ mod traffic;
 pub use limits::Wrong;
 pub use runner::{Checks, Members};
 
-use evenkeel_domain::check::{CheckSettings, CheckState, CheckValue, Unit};
+use evenkeel_domain::check::{Ahead, CheckSettings, CheckState, CheckValue, Unit};
 use limits::Limits;
 use std::fmt::Debug;
 use std::future::Future;
@@ -74,6 +76,10 @@ struct Part {
     certain: bool,
     /// What was measured.
     values: Vec<CheckValue>,
+    /// Rises when it is to be said again, whatever its state.
+    stage: usize,
+    /// The limit that will be reached, where the kind knows it without a trend.
+    ahead: Option<Ahead>,
 }
 
 impl Reading {
@@ -158,6 +164,7 @@ const KINDS: &[Kind] = &[
     traffic::KIND,
     peer::KIND,
     process::KIND,
+    certificate::KIND,
     gpu::KIND,
     postgresql::KIND,
     mysql::KIND,

@@ -12,6 +12,7 @@ fn example(kind: &str) -> CheckSettings {
         "disk_latency" => r#","path":"/tmp""#,
         "peer" => r#","host":"127.0.0.1:9""#,
         "process" => r#","pid":1"#,
+        "certificate" => r#","path":"/nowhere/tls.pem""#,
         // Nobody listens there.
         "postgresql" => r#","url":"postgresql://me@127.0.0.1:9/db""#,
         "mysql" => r#","url":"mysql://me@127.0.0.1:9/db""#,

@@ -1,5 +1,6 @@
 //! One check: looks, judges, shows, and tells those it concerns.
 
+use super::ahead::Trends;
 use super::judge::Judge;
 use super::limits::Limits;
 use super::runner::{Shared, concerned};
@@ -53,6 +54,8 @@ pub(super) struct Check {
 /// One thing that a check looks at.
 struct Subject {
     judge: Judge,
+    trends: Trends,
+    stage: usize,
     status: CheckStatus,
     /// The replicas that it was about at the last look, where that is its own.
     concerns: Option<Vec<Arc<str>>>,
@@ -84,9 +87,12 @@ impl Check {
             looked_unix_ms: None,
             values: Vec::new(),
             replicas: Vec::new(),
+            ahead: None,
         };
         Subject {
             judge: Judge::new(self.settings.lasting),
+            trends: Trends::default(),
+            stage: 0,
             status,
             concerns: None,
             told: HashMap::new(),
@@ -175,6 +181,13 @@ impl Check {
         let status = &mut subject.status;
         status.looked_unix_ms = Some(clock::unix_millis());
         status.values = part.values;
+        let within = self.settings.forecast.within;
+        let unix = clock::unix_millis();
+        let ahead = subject.trends.look(&status.values, &self.limits, within, unix);
+        // What the kind knows needs no trend.
+        let ahead = part.ahead.or(ahead).filter(|_| !within.is_zero());
+        let again = part.stage > subject.stage || (ahead.is_some() && status.ahead.is_none());
+        (subject.stage, status.ahead) = (part.stage, ahead);
         if counts == says {
             (status.why, status.pending) = (why, None);
         } else {
@@ -186,6 +199,9 @@ impl Check {
             if counts != says {
                 status.why = "what it says now has not lasted yet".into();
             }
+            self.announce(status, before);
+        } else if again && counts != CheckState::Unknown {
+            // It is as it was, and will not stay so.
             self.announce(status, before);
         }
         subject.concerns = part.concerns;
@@ -241,9 +257,17 @@ impl Check {
     }
 
     fn announce(&self, status: &CheckStatus, from: CheckState) {
-        let (check, subject, why) = (&*status.check, &*status.subject, &*status.why);
+        let (check, subject) = (&*status.check, &*status.subject);
+        let why = match &status.ahead {
+            Some(ahead) if ahead.text != status.why => format!("{}; {}", status.why, ahead.text),
+            _ => status.why.clone(),
+        };
+        let why = &*why;
         let (from, to) = (from.label(), status.state.label());
         match status.state {
+            _ if status.ahead.is_some() => {
+                tracing::warn!(check, subject, from, to, why, "check: a limit is ahead");
+            }
             CheckState::Critical | CheckState::Warning => {
                 tracing::warn!(check, subject, from, to, why, "check changed");
             }

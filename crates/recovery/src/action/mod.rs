@@ -1,12 +1,13 @@
 //! What can be done about a replica. *When* it is done belongs in `plan`.
 //!
 //! A new action is one file here, one line in [`REGISTRY`], and one variant of the domain's
-//! `Action` with its settings. The suite below runs for all of them. To come: switch to a
-//! standby, scale, fail over, restore.
+//! `Action` with its settings. The suite below runs for all of them. To come: fail
+//! over, restore.
 
 mod ask;
 mod isolate;
 mod move_streams;
+mod promote;
 mod reload;
 mod restart;
 mod script;
@@ -67,6 +68,7 @@ pub static REGISTRY: &[&dyn Action] = &[
     &isolate::Isolate,
     &wait::Wait,
     &restart::Restart,
+    &promote::Promote,
     &move_streams::MoveStreams,
     &reload::Reload,
     &script::Script,

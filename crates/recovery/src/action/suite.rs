@@ -33,6 +33,8 @@ impl Fake {
             process: None,
             ends: 0,
             last_exit: None,
+            has_standby: false,
+            replaced_by: None,
         };
         Self { seen: Mutex::new(seen), fail, keys: Mutex::default() }
     }
@@ -73,6 +75,10 @@ impl Hands for Fake {
         })
     }
 
+    fn promote<'a>(&'a self, _: &'a str) -> Reach<'a, String> {
+        self.act("chat-1 serves".into(), |seen| seen.replaced_by = Some("chat-1".into()))
+    }
+
     fn request<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str, key: &'a str) -> Reach<'a, u16> {
         self.keys.lock().unwrap().insert(key.into());
         self.act(200, |_| {})
@@ -84,6 +90,7 @@ fn does(name: &str) -> Does {
         "isolate" => Does::Isolate,
         "wait" => Does::Wait,
         "restart" => Does::Restart { grace: Duration::ZERO },
+        "promote" => Does::Promote,
         "move_streams" => Does::MoveStreams,
         "reload" => Does::Reload { path: "/reload".into(), body: "{}".into() },
         "script" => Does::Script {
@@ -131,12 +138,12 @@ async fn what_the_world_shows_as_done_is_done_once() {
         let _ = action.act(&task, &fake).await;
         let twice = fake.seen();
         assert_eq!(
-            (once.incarnation, once.gate, once.in_flight),
-            (twice.incarnation, twice.gate, twice.in_flight),
+            (once.incarnation, once.gate, once.in_flight, once.replaced_by),
+            (twice.incarnation, twice.gate, twice.in_flight, twice.replaced_by.clone()),
             "{}: the second time changed something",
             action.name()
         );
-        let shows = matches!(action.name(), "isolate" | "restart" | "move_streams");
+        let shows = matches!(action.name(), "isolate" | "restart" | "promote" | "move_streams");
         assert_eq!(action.is_done(&task, &twice), shows, "{}", action.name());
         let keys = fake.keys.lock().unwrap().clone();
         assert!(keys.iter().all(|key| *key == task.key), "{keys:?}");
@@ -148,7 +155,8 @@ async fn what_cannot_be_done_is_said() {
     for action in REGISTRY {
         let (fake, task) = (Fake::new(true), task(*action));
         let said = action.act(&task, &fake).await;
-        let hands = matches!(action.name(), "isolate" | "restart" | "move_streams" | "reload");
+        let hands =
+            matches!(action.name(), "isolate" | "restart" | "promote" | "move_streams" | "reload");
         assert_eq!(said == Err("told to fail".into()), hands, "{}: {said:?}", action.name());
     }
 }

@@ -191,7 +191,9 @@ impl At<'_> {
             return Some(counted);
         }
         let standing = &self.state.standing;
-        if let Some(storm) = &standing.storm {
+        // A standby that takes over changes nothing that runs: a storm is when it is needed.
+        let adds = matches!(self.incident.step(), Some(Step { action: Action::Promote, .. }));
+        if let Some(storm) = standing.storm.as_ref().filter(|_| !adds) {
             return Some(self.go(Event::Halt, "storm", storm.why.clone()));
         }
         let pause = standing.pause(self.incident, self.now)?;

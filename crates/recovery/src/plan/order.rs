@@ -1,9 +1,10 @@
 //! What people order.
 
+use super::limits::{self, Limit};
 use super::machine::Event;
 use super::{Book, Change, State, decide, moved, notice, playbook, words};
 use evenkeel_domain::incident::{
-    ALL_TARGETS, Action, Incident, Millis, Pause, Phase, Seen, Step, Verify, When,
+    ALL_TARGETS, Action, ChangedBy, Incident, Millis, Pause, Phase, Seen, Step, Verify, When,
 };
 use std::time::Duration;
 
@@ -37,6 +38,20 @@ pub enum Order {
         step: String,
         /// Who.
         owner: String,
+    },
+    /// Asks whether a replica that serves may be restarted before it fails; counts it.
+    Renew {
+        /// The replica.
+        target: String,
+        /// Why.
+        why: String,
+    },
+    /// Writes down what is done beside incidents.
+    Note {
+        /// A word.
+        kind: String,
+        /// For people.
+        text: String,
     },
     /// Ends the storm stop.
     ResetStorm {
@@ -72,6 +87,8 @@ pub fn obey(
         Order::Resume { target, owner } => resumed(state, &target, &owner, now),
         Order::Approve { id, owner } => approved(state, &id, &owner, now),
         Order::Force { id, step, owner } => forced(state, world, book, (&id, &step, &owner), now),
+        Order::Renew { target, why } => renewed(state, world, book, &target, &why, now),
+        Order::Note { kind, text } => Ok(notice::beside(&kind, text, state.standing.clone(), now)),
         Order::ResetStorm { owner } => reset(state, &owner, now),
     }
 }
@@ -102,6 +119,48 @@ fn resumed(state: &State, target: &str, owner: &str, now: Millis) -> Result<Chan
         return Err(Refusal::NotFound(text, "`evenkeel incident list` shows what is paused"));
     }
     Ok(notice::beside("resume", format!("{target} resumed by {owner}"), standing, now))
+}
+
+/// The same limits hold as for what is done in incidents.
+fn renewed(
+    state: &State,
+    world: &[Seen],
+    book: &Book,
+    target: &str,
+    why: &str,
+    now: Millis,
+) -> Result<Change, Refusal> {
+    let Some(seen) = world.iter().find(|seen| seen.target == target) else {
+        return Err(Refusal::NotFound(
+            format!("there is no data about {target}"),
+            "try again soon",
+        ));
+    };
+    let later = |text: String| Err(Refusal::Conflict(text, "it is tried again by itself"));
+    if !book.rules.act {
+        return later(format!("recovery.act is false; it would restart {target}: {why}"));
+    }
+    if state.of(target).is_some() || seen.left_alone() {
+        return later(format!("{target} has an open incident, or was taken out by a person"));
+    }
+    let names = [ALL_TARGETS, &seen.service, target];
+    let paused = |p: &&Pause| p.until > now && names.contains(&p.target.as_str());
+    if let Some(pause) = state.standing.pauses.iter().find(paused) {
+        return later(format!("paused by {}: {}", pause.owner, pause.why));
+    }
+    if let Some(storm) = &state.standing.storm {
+        return later(format!("everything is stopped: {}", storm.why));
+    }
+    let fleet = state.fleet(target, &seen.service, world);
+    match limits::check(target, &state.standing, fleet, &book.rules, now) {
+        Some(Limit::Wait(why) | Limit::Escalate(why) | Limit::Storm(why)) => later(why),
+        None => {
+            let mut standing = state.standing.clone();
+            standing.changed(target, ChangedBy::Recovery, now);
+            let text = format!("{target} is drained and restarted before it fails: {why}");
+            Ok(notice::beside("forecast", text, standing, now))
+        }
+    }
 }
 
 fn incident<'a>(state: &'a State, id: &str) -> Result<&'a Incident, Refusal> {
@@ -175,6 +234,7 @@ fn named(
     let action = match name {
         "restart" => Some(Action::Restart { grace: playbook::GRACE }),
         "isolate" => Some(Action::Isolate),
+        "promote" => Some(Action::Promote),
         "move_streams" => Some(Action::MoveStreams),
         _ => None,
     };

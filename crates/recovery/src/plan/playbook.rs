@@ -10,6 +10,10 @@ pub const GRACE: Duration = Duration::from_secs(2);
 /// How long a start may take: models load for minutes. As long as the supervisor's own.
 const LOADS: Duration = Duration::from_secs(600);
 
+/// How long the target waits for a standby before something is done about itself: a warm one
+/// loads within. A promotion goes on beyond that by itself.
+const PROMOTES: Duration = Duration::from_secs(60);
+
 /// The steps where the configuration names none.
 ///
 /// What ended is left to the supervisor. What hangs or lies is restarted at once; what else
@@ -30,14 +34,24 @@ pub fn default_steps(supervised: bool, rules: &Rules) -> Vec<Step> {
     ]
 }
 
+/// A standby first: that helps whoever waits, whatever becomes of the target.
+fn promote() -> Step {
+    let (when, verify) = (When::Always, Verify::None);
+    Step { action: Action::Promote, when, timeout: PROMOTES, verify, tries: 1 }
+}
+
 /// The steps for a target.
 #[must_use]
 pub fn steps(seen: &Seen, book: &Book) -> Vec<Step> {
     let own = book.playbooks.iter().find(|playbook| playbook.service == seen.service);
-    own.map_or_else(
-        || default_steps(seen.process.is_some(), &book.rules),
-        |playbook| playbook.steps.clone(),
-    )
+    if let Some(playbook) = own {
+        return playbook.steps.clone();
+    }
+    let steps = default_steps(seen.process.is_some(), &book.rules);
+    match seen.has_standby {
+        true => std::iter::once(promote()).chain(steps).collect(),
+        false => steps,
+    }
 }
 
 /// Whether a step's condition holds.
@@ -63,6 +77,7 @@ pub fn describe(step: &Step) -> String {
         Action::Isolate => "take it out of traffic".into(),
         Action::Wait => format!("wait up to {} for it to come back", time(step.timeout)),
         Action::Restart { .. } => "restart it".into(),
+        Action::Promote => "have a standby take over".into(),
         Action::MoveStreams => "move what is under way to its peers".into(),
         Action::Reload { path, .. } => format!("have it load its model again (POST {path})"),
         Action::Script { command } => format!("run `{}`", command.join(" ")),

@@ -31,6 +31,8 @@ fn seen(n: usize, hung: bool, incarnation: u64) -> Seen {
         process: Some(orchestrator::Phase::Ready),
         ends: 0,
         last_exit: None,
+        has_standby: false,
+        replaced_by: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `GET /v1/models`, `/health` and `/version`.
+//! `GET /v1/models`, `/health` and `/version`; `POST /wake_up` and `/sleep`.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -33,6 +33,15 @@ pub(crate) fn one(app: &App, name: &str) -> Answer {
 /// Ready to answer.
 pub(crate) fn health() -> Answer {
     Ok(Reply::json(StatusCode::OK, "{\"status\":\"ok\"}"))
+}
+
+/// Loads the model, or frees it: vLLM's paths. Doing it twice does nothing more.
+pub(crate) async fn load(app: &App, wake: bool) -> Answer {
+    match wake {
+        true => app.wake().await,
+        false => app.sleep(),
+    }
+    Ok(Reply::text(StatusCode::OK, ""))
 }
 
 /// The server's version.

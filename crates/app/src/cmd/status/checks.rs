@@ -32,6 +32,9 @@ fn describe(check: &CheckView, now: u64) -> String {
     if let Some(pending) = &check.pending {
         line.push_str(&format!("; now {}", clean(pending)));
     }
+    if let Some(ahead) = check.ahead.as_ref().filter(|ahead| !check.why.contains(*ahead)) {
+        line.push_str(&format!("; {}", clean(ahead)));
+    }
     if check.state == "critical" && !check.replicas.is_empty() {
         line.push_str(&format!("; against {}", clean(&check.replicas.join(", "))));
     }

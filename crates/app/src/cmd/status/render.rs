@@ -11,6 +11,7 @@ mod keys;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_admin::view::{
     BatchView, JobView, Latency, OverrideView, ReplicaView, ScaleView, ServiceView, Snapshot,
+    StandbyView,
 };
 use evenkeel_domain::answers::LEVELS;
 use std::collections::BTreeMap;
@@ -39,6 +40,13 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     for service in &now.services {
         if let Some(scale) = &service.scale {
             let line = scaled(&service.name, scale, now.at_unix_ms);
+            out.extend(line.chars().take(width.unwrap_or(usize::MAX)));
+            out.push('\n');
+        }
+    }
+    for service in &now.services {
+        if let Some(standby) = &service.standby {
+            let line = standing_by(&service.name, standby, now.at_unix_ms);
             out.extend(line.chars().take(width.unwrap_or(usize::MAX)));
             out.push('\n');
         }
@@ -110,6 +118,18 @@ fn scaled(service: &str, view: &ScaleView, now_ms: u64) -> String {
     if let Some(at) = view.last_unix_ms {
         let ago = age(now_ms.saturating_sub(at));
         line.push_str(&format!("; {ago} ago {}", clean(&view.last_why)));
+    }
+    line
+}
+
+/// How the standbys of a service are used.
+fn standing_by(service: &str, view: &StandbyView, now_ms: u64) -> String {
+    let sign = if view.serving < view.keep { "▲ " } else { "" };
+    let (name, serving, keep) = (clean(service), view.serving, view.keep);
+    let mut line = format!("{sign}{name}: {serving} of {keep} on duty");
+    if let Some(at) = view.last_unix_ms {
+        let ago = age(now_ms.saturating_sub(at));
+        line.push_str(&format!("; {ago} ago {}", clean(&view.last)));
     }
     line
 }
@@ -317,7 +337,12 @@ fn in_flight(replica: &ReplicaView) -> String {
 
 /// The evidence, and what is known of a process that is not ready.
 fn why(replica: &ReplicaView, now_ms: u64) -> String {
-    let mut parts = vec![replica.why.clone()];
+    let mut parts = Vec::new();
+    if let Some(level) = &replica.level {
+        parts.push(format!("{level} {}", replica.role));
+        parts.extend((replica.duty != replica.role).then(|| replica.duty.clone()));
+    }
+    parts.push(replica.why.clone());
     if let Some(p) = replica.process.as_ref().filter(|p| p.phase != "ready") {
         parts.extend(p.message.clone());
         parts.extend(p.progress.clone().filter(|_| p.phase == "starting"));

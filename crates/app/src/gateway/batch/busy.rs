@@ -87,6 +87,7 @@ mod tests {
             h2: false,
             model: None,
             supervised: false,
+            standby: None,
         }));
         replica.live.set_health(Health::Healthy, false, String::new(), clock::now());
         let pool = Pool::new("a".into());

@@ -2,6 +2,7 @@
 
 use super::super::overrides::Overrides;
 use super::super::source::GatewayState;
+use super::super::standby::Standbys;
 use crate::link::ToKeeper;
 use bytes::Bytes;
 use evenkeel_domain::incident::{Hands, Millis, Reach};
@@ -23,6 +24,7 @@ const ANSWER: usize = 1 << 20;
 pub(super) struct GatewayHands {
     state: Arc<GatewayState>,
     overrides: Arc<Overrides>,
+    standbys: Option<Arc<Standbys>>,
     to_keeper: mpsc::Sender<ToKeeper>,
 }
 
@@ -30,38 +32,41 @@ impl GatewayHands {
     pub(super) fn new(
         state: Arc<GatewayState>,
         overrides: Arc<Overrides>,
+        standbys: Option<Arc<Standbys>>,
         to_keeper: mpsc::Sender<ToKeeper>,
     ) -> Self {
-        Self { state, overrides, to_keeper }
+        Self { state, overrides, standbys, to_keeper }
     }
 
     /// The order of a person about a replica, or ours.
     fn order(&self, target: &str) -> Option<Override> {
         self.overrides.all().into_iter().find(|order| order.replica == target)
     }
+}
 
-    async fn post(
-        &self,
-        replica: &Replica,
-        path: &str,
-        body: &str,
-        key: &str,
-    ) -> Result<u16, String> {
-        let id = &replica.id;
-        let mut request = Request::post(format!("{}{path}", id.endpoint.prefix))
-            .header(header::HOST, &*id.endpoint.authority)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header("idempotency-key", key);
-        for (name, value) in &id.headers {
-            request = request.header(name, value.expose());
-        }
-        let request = request
-            .body(Full::new(Bytes::from(body.to_owned())))
-            .map_err(|error| error.to_string())?;
-        let connection = id.dial.dial().await.map_err(|error| error.text)?;
-        let answer = client::fetch(connection, id.h2, request, ANSWER).await;
-        answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
+/// Sends a replica a request of our own and gives the status.
+///
+/// # Errors
+/// Why there is none, for people.
+pub(in super::super) async fn post(
+    replica: &Replica,
+    path: &str,
+    body: &str,
+    key: &str,
+) -> Result<u16, String> {
+    let id = &replica.id;
+    let mut request = Request::post(format!("{}{path}", id.endpoint.prefix))
+        .header(header::HOST, &*id.endpoint.authority)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("idempotency-key", key);
+    for (name, value) in &id.headers {
+        request = request.header(name, value.expose());
     }
+    let request =
+        request.body(Full::new(Bytes::from(body.to_owned()))).map_err(|error| error.to_string())?;
+    let connection = id.dial.dial().await.map_err(|error| error.text)?;
+    let answer = client::fetch(connection, id.h2, request, ANSWER).await;
+    answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
 }
 
 impl Hands for GatewayHands {
@@ -117,6 +122,13 @@ impl Hands for GatewayHands {
         })
     }
 
+    fn promote<'a>(&'a self, target: &'a str) -> Reach<'a, String> {
+        Box::pin(async move {
+            let standbys = self.standbys.as_ref().ok_or("there are no standbys")?;
+            standbys.instead(target).await
+        })
+    }
+
     fn request<'a>(
         &'a self,
         target: &'a str,
@@ -126,7 +138,7 @@ impl Hands for GatewayHands {
     ) -> Reach<'a, u16> {
         Box::pin(async move {
             let replica = self.state.member(target).ok_or("it is no replica any more")?;
-            self.post(&replica, path, body, key).await
+            post(&replica, path, body, key).await
         })
     }
 }

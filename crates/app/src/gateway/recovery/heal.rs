@@ -9,6 +9,7 @@ use evenkeel_admin::{ControlError, ControlFuture, Healing, HealingFuture};
 use evenkeel_domain::health::Against;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::incident::{Incident, Pause, Seen};
+use evenkeel_domain::standby::Duty;
 use evenkeel_domain::{Gate, Replica, clock};
 use evenkeel_recovery::{Order, OrderError, Refusal};
 use std::collections::BTreeMap;
@@ -95,6 +96,7 @@ impl Heal {
         let incident = self.of(name).await.unwrap_or_default();
         let gate = match live.gate() {
             Gate::Open => "takes traffic",
+            Gate::Reserve => "stands by: takes traffic when nobody on duty can",
             Gate::LastResort => "takes traffic only when no other does",
             Gate::Desperate => "takes traffic only when nothing else is left",
             Gate::Shut => "takes no traffic",
@@ -130,6 +132,7 @@ impl Heal {
             Some(open) if !open.held.is_empty() => format!("nothing for you: {}", open.held),
             Some(_) => "nothing for you: recovery is at work".into(),
             None if replica.live.gate() == Gate::Open => "nothing: it serves".into(),
+            None if replica.live.duty() == Duty::Standby => "nothing: it stands by".into(),
             None if replica.live.evidence().by.contains(&"check") => {
                 "see to what the check says; it is taken back once that is over".into()
             }

@@ -14,17 +14,19 @@ mod hands;
 mod heal;
 mod world;
 
+pub(super) use hands::post;
 pub(super) use heal::Heal;
 
 use super::overrides::Overrides;
 use super::source::GatewayState;
+use super::standby::Standbys;
 use crate::config::{self, Config};
 use crate::link::ToKeeper;
 use arc_swap::ArcSwap;
 use evenkeel_domain::clock;
 use evenkeel_domain::event::EventKind;
 use evenkeel_domain::incident::{Journal, Phase};
-use evenkeel_recovery::{Board, Book, Handle, Parts, Told};
+use evenkeel_recovery::{Board, Book, Handle, Order, OrderError, Parts, Told};
 use evenkeel_store::JournalFile;
 use hands::GatewayHands;
 use std::io;
@@ -48,6 +50,7 @@ pub(super) struct Recovery {
     /// Whether its thread has ended, or never began.
     over: watch::Sender<bool>,
     state: Arc<GatewayState>,
+    standbys: OnceLock<Arc<Standbys>>,
 }
 
 struct Inside {
@@ -90,7 +93,34 @@ impl Recovery {
             inside: OnceLock::new(),
             over: watch::Sender::new(true),
             state: state.clone(),
+            standbys: OnceLock::new(),
         })
+    }
+
+    /// Asks whether a replica that serves may be restarted before it fails, and counts it.
+    ///
+    /// # Errors
+    /// Why not, or not now.
+    pub(super) async fn may_renew(&self, target: &str, why: &str) -> Result<(), OrderError> {
+        let broken = || OrderError::Unavailable("there is no journal yet".into());
+        let inside = self.inside.get().ok_or_else(broken)?;
+        let (target, why) = (target.to_owned(), why.to_owned());
+        inside.handle.order(Order::Renew { target, why }).await
+    }
+
+    /// Writes down what is done beside incidents.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub(super) async fn note(&self, kind: &str, text: String) -> Result<(), OrderError> {
+        let broken = || OrderError::Unavailable("there is no journal yet".into());
+        let inside = self.inside.get().ok_or_else(broken)?;
+        inside.handle.order(Order::Note { kind: kind.to_owned(), text }).await
+    }
+
+    /// What is there to stand in for others, once known.
+    pub(super) fn set_standbys(&self, standbys: Arc<Standbys>) {
+        let _ = self.standbys.set(standbys);
     }
 
     /// A new configuration is in force. Incidents that are open keep their playbook.
@@ -109,8 +139,9 @@ impl Recovery {
         to_keeper: mpsc::Sender<ToKeeper>,
     ) -> io::Result<()> {
         let recovery = self.clone();
-        let world = GatewayWorld::new(self.state.clone(), overrides.clone());
-        let hands = GatewayHands::new(self.state.clone(), overrides, to_keeper);
+        let standbys = self.standbys.get().cloned();
+        let world = GatewayWorld::new(self.state.clone(), overrides.clone(), standbys.clone());
+        let hands = GatewayHands::new(self.state.clone(), overrides, standbys, to_keeper);
         self.over.send_replace(false);
         let begun = std::thread::Builder::new().name("recovery".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

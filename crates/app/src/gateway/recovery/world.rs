@@ -2,10 +2,12 @@
 
 use super::super::overrides::Overrides;
 use super::super::source::GatewayState;
+use super::super::standby::Standbys;
 use super::hands::OWNER;
 use evenkeel_domain::Replica;
 use evenkeel_domain::incident::{Seen, World};
-use evenkeel_domain::orchestrator::InstanceStatus;
+use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
+use evenkeel_domain::standby::Duty;
 use evenkeel_health::operator::Override;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,11 +16,16 @@ use std::sync::Arc;
 pub(super) struct GatewayWorld {
     state: Arc<GatewayState>,
     overrides: Arc<Overrides>,
+    standbys: Option<Arc<Standbys>>,
 }
 
 impl GatewayWorld {
-    pub(super) fn new(state: Arc<GatewayState>, overrides: Arc<Overrides>) -> Self {
-        Self { state, overrides }
+    pub(super) fn new(
+        state: Arc<GatewayState>,
+        overrides: Arc<Overrides>,
+        standbys: Option<Arc<Standbys>>,
+    ) -> Self {
+        Self { state, overrides, standbys }
     }
 }
 
@@ -37,7 +44,13 @@ impl World for GatewayWorld {
             let members = pool.members();
             all.extend(members.iter().filter_map(|r| seen(r, instances.get(&*r.id.name).copied())));
         }
-        all.iter_mut().for_each(|seen| seen.ordered = ordered(seen));
+        for seen in &mut all {
+            seen.ordered = ordered(seen);
+            if let Some(standbys) = &self.standbys {
+                seen.has_standby = standbys.has(&seen.service, &seen.target);
+                seen.replaced_by = standbys.replaced_by(&seen.target);
+            }
+        }
         all
     }
 }
@@ -63,8 +76,14 @@ pub(super) fn seen(replica: &Replica, status: Option<&InstanceStatus>) -> Option
         signs: live.signs(),
         ordered: None,
         in_flight: live.in_flight(),
-        process: status.map(|status| status.phase.clone()),
+        process: status.map(|status| match live.duty() {
+            // Its model is being loaded: silence is no fault of it.
+            Duty::Promoting => Phase::Starting { since_ms: 0, deadline_ms: u64::MAX },
+            _ => status.phase.clone(),
+        }),
         ends: status.map_or(0, |status| status.ends),
         last_exit: status.and_then(|status| status.last_exit.clone()),
+        has_standby: false,
+        replaced_by: None,
     })
 }

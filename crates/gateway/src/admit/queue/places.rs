@@ -19,8 +19,13 @@ pub(super) struct Places {
 
 /// Classes of replicas, the best first: a worse one is looked at only when there is none of
 /// a better one, full or not.
-const CLASSES: [(Gate, bool); 4] =
-    [(Gate::Open, false), (Gate::Open, true), (Gate::LastResort, true), (Gate::Desperate, true)];
+const CLASSES: [(Gate, bool); 5] = [
+    (Gate::Open, false),
+    (Gate::Open, true),
+    (Gate::Reserve, true),
+    (Gate::LastResort, true),
+    (Gate::Desperate, true),
+];
 
 /// Counts the places for a request that has tried nothing yet.
 pub(super) fn count(members: &[Arc<Replica>], now: Instant) -> Places {

@@ -164,6 +164,7 @@ impl Case {
                 h2: false,
                 model: None,
                 supervised: false,
+                standby: None,
                 dial: Arc::new(Door(fleet.clone(), key)),
             });
             replica.live.set_health(Health::Healthy, false, String::new(), clock::now());

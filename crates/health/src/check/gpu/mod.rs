@@ -82,7 +82,14 @@ impl Gpu {
         values.push(value("xids", card.xids as f64, Unit::Number));
         let (said, certain) = said(&card);
         let concerns = Some(self.on(&card));
-        Part { subject: format!("GPU {}", card.index).into(), concerns, said, certain, values }
+        Part {
+            subject: format!("GPU {}", card.index).into(),
+            concerns,
+            said,
+            certain,
+            values,
+            ..Part::default()
+        }
     }
 
     /// The replicas that have a process on the GPU, or had one when it was lost. Where none
