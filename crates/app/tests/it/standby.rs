@@ -134,8 +134,11 @@ async fn takes_over(level: &str, options: &[&str], least: f64) {
     assert!((least..30.0).contains(&took), "{took}");
     let list = get(&up.admin, "/api/v1/incidents").await.json();
     let id = list[0]["id"].as_str().expect("an incident").to_owned();
-    let shown = up.cli(&["incident", "show", &id]).await.out;
-    assert!(shown.contains("promote: chat-1 serves in its place"), "{shown}");
+    until("the step is written down", || async {
+        let shown = up.cli(&["incident", "show", &id]).await.out;
+        shown.contains("promote: chat-1 serves in its place").then_some(())
+    })
+    .await;
     let status = up.cli(&["status"]).await.out;
     assert!(status.contains("chat: 1 of 1 on duty") && status.contains(level), "{status}");
     // It goes back, and nothing is lost by that either.
