@@ -89,6 +89,10 @@ impl Main {
             ToGateway::Renew { outdated } => self.control.renew(outdated),
             ToGateway::Retire { leaving } => self.retire(leaving).await,
             ToGateway::Jobs(jobs) => self.jobs(jobs),
+            ToGateway::Nodes(nodes) => {
+                self.state.set_nodes(nodes.clone());
+                self.roster.nodes(nodes).await;
+            }
             ToGateway::Sizes(sizes) => self.state.set_sizes(sizes),
             ToGateway::Drain { replaced } => self.begin_drain(replaced),
         }

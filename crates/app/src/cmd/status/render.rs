@@ -7,6 +7,8 @@ mod checks;
 mod incidents;
 #[path = "keys.rs"]
 mod keys;
+#[path = "nodes.rs"]
+mod nodes;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_admin::view::{
@@ -71,6 +73,7 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     if !now.jobs.is_empty() {
         out.push('\n');
     }
+    nodes::lines(&mut out, &now.nodes, now.at_unix_ms, width);
     checks::lines(&mut out, &now.checks, now.at_unix_ms, width);
     if let Some(recovery) = &now.recovery {
         incidents::lines(&mut out, recovery, now.at_unix_ms, width);
