@@ -220,6 +220,8 @@ impl<'a> Session<'a> {
             let order = Order::Apply { specs: specs.all.clone(), in_turn: specs.in_turn };
             self.send(order, About::Specs(specs)).await?;
         }
+        // One that was gone meanwhile counts its starts anew.
+        self.told.ready.retain(|name, _| wanted.ready.contains_key(name));
         for (name, incarnation) in wanted.ready {
             if self.told.ready.get(&name) == Some(&incarnation) {
                 continue;

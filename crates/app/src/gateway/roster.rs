@@ -206,10 +206,11 @@ impl Roster {
         }
     }
 
-    /// The supervised replicas with the start that is under way and their state.
-    pub(super) fn supervised(&self) -> Vec<(String, u64, Health)> {
+    /// The supervised replicas with their key, the start that is under way and their state.
+    pub(super) fn supervised(&self) -> Vec<(String, (u64, u64), Health)> {
         let all = self.known.values().filter(|r| r.id.supervised);
-        all.map(|r| (r.id.name.to_string(), r.live.incarnation().0, r.live.health())).collect()
+        let start = |r: &Replica| (r.id.key, r.live.incarnation().0);
+        all.map(|r| (r.id.name.to_string(), start(r), r.live.health())).collect()
     }
 
     /// Fills every pool with its members of now.

@@ -158,7 +158,7 @@ impl GatewayState {
     }
 
     /// The node that an instance or job runs on, where that is another one.
-    fn node_of(&self, name: &str) -> Option<NodeStatus> {
+    pub(super) fn node_of(&self, name: &str) -> Option<NodeStatus> {
         let instances = self.instances();
         let node = instances.into_iter().find(|status| status.name == name).and_then(|s| s.node);
         let node = node.or_else(|| self.jobs().into_iter().find(|job| job.name == name)?.node)?;

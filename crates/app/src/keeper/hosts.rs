@@ -10,7 +10,7 @@ use crate::config::Config;
 use evenkeel_agent::beat::{self, Heard, Watch};
 use evenkeel_agent::{Authority, Remote, RemoteSettings, Term, next_term};
 use evenkeel_domain::job::{JobOrder, JobSettings, JobStatus};
-use evenkeel_domain::node::{NodeSettings, NodeStatus, Peer};
+use evenkeel_domain::node::{NodeSettings, NodeStatus, Peer, Presence};
 use evenkeel_domain::orchestrator::{
     InstanceSpec, InstanceStatus, Orchestrator, OrchestratorError, Outdated,
 };
@@ -38,6 +38,8 @@ pub(super) struct Hosts {
     term: Option<Term>,
     /// Where each instance was last meant to run.
     placed: BTreeMap<String, Option<String>>,
+    /// What was last said of each node.
+    presence: BTreeMap<String, Presence>,
     /// Rises when instances, jobs or connections have changed.
     changed: watch::Sender<u64>,
     /// Rises when beats say something else.
@@ -69,6 +71,7 @@ impl Hosts {
             watch: None,
             term: None,
             placed: BTreeMap::new(),
+            presence: BTreeMap::new(),
             changed,
             beaten,
         }
@@ -275,6 +278,25 @@ impl Hosts {
         let silent = Heard::default();
         let all = self.nodes.iter();
         all.map(|(name, node)| node.status(heard.get(name).unwrap_or(&silent))).collect()
+    }
+
+    /// The same, for beats that say something else: who comes or goes is logged.
+    pub(super) fn beaten_statuses(&mut self) -> Vec<NodeStatus> {
+        let all = self.node_statuses();
+        for now in &all {
+            let before = self.presence.insert(now.name.clone(), now.presence);
+            if before == Some(now.presence) {
+                continue;
+            }
+            let (node, state, phi) = (&now.name, now.presence.label(), now.phi);
+            match now.presence {
+                Presence::Cut | Presence::Silent => {
+                    tracing::warn!(node, state, phi, seen_by = now.seen_by.join(" "), "node");
+                }
+                _ => tracing::info!(node, state, "node"),
+            }
+        }
+        all
     }
 
     /// Ends everything everywhere.

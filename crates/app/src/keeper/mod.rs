@@ -184,7 +184,8 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
             // Their senders live as long as the keeper.
             _ = changed.changed() => keeper.on_changed(),
             _ = beaten.changed() => {
-                keeper.tell_all(&ToGateway::Nodes(keeper.hosts.node_statuses()));
+                let nodes = keeper.hosts.beaten_statuses();
+                keeper.tell_all(&ToGateway::Nodes(nodes));
             }
             what = signals.next() => match what {
                 What::Stop => break Ok(()),

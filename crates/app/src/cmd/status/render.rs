@@ -95,8 +95,9 @@ fn job_line(job: &JobView, now_ms: u64) -> String {
         "stopped" => '○',
         _ => '◐',
     };
+    let on = job.node.as_ref().map_or_else(String::new, |node| format!(" on {}", clean(node)));
     let mut line = format!(
-        "job {}  {sign} {}  starts {}  failures {}  lost {}",
+        "job {}{on}  {sign} {}  starts {}  failures {}  lost {}",
         clean(&job.name),
         job.stage.replace('_', "-"),
         job.starts,
