@@ -4,6 +4,7 @@ use crate::frame;
 use crate::host::{Follow, Host};
 use crate::words::Lines;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWrite;
 use tokio::task::spawn_blocking;
@@ -21,17 +22,19 @@ const MOST: usize = 100_000;
 /// Sends a log.
 pub(super) async fn send(
     mut to: impl AsyncWrite + Unpin,
-    host: &dyn Host,
-    name: &str,
+    host: Arc<dyn Host>,
+    name: String,
     lines: usize,
     follow: bool,
 ) -> io::Result<()> {
-    // Opened first: nothing that is written in between is missed.
-    let following = if follow { Some(host.follow(name)) } else { None };
-    let begun = following.transpose().and_then(|follow| {
-        Ok((if lines == 0 { Vec::new() } else { host.tail(name, lines.min(MOST))? }, follow))
+    // Beside beats and orders: a disk may take its time.
+    let begun = spawn_blocking(move || {
+        // Opened first: nothing that is written in between is missed.
+        let following = if follow { Some(host.follow(&name)?) } else { None };
+        let tail = if lines == 0 { Vec::new() } else { host.tail(&name, lines.min(MOST))? };
+        Ok::<_, io::Error>((tail, following))
     });
-    match begun {
+    match begun.await.map_err(io::Error::other)? {
         Err(error) => {
             let error = Some(error.to_string());
             frame::send(&mut to, &Lines { lines: Vec::new(), last: true, error }).await

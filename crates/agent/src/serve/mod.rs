@@ -153,7 +153,7 @@ async fn connection(tcp: TcpStream, acceptor: TlsAcceptor, shared: &Shared) -> i
         }
         Wants::Log { name, lines, follow } => {
             greet(&mut stream, shared).await?;
-            logs::send(stream, &*shared.host, &name, lines, follow).await
+            logs::send(stream, shared.host.clone(), name, lines, follow).await
         }
     }
 }
