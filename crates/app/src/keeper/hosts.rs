@@ -238,6 +238,22 @@ impl Hosts {
         }
     }
 
+    /// Starts or stops an instance. For another node the order is on its way when this returns;
+    /// one that does not get through is said.
+    pub(super) fn run(&self, name: &str, run: bool) -> Result<(), OrchestratorError> {
+        let Some(remote) = self.remote_of(name).cloned() else {
+            return if run { self.local.start(name) } else { self.local.stop(name) };
+        };
+        let name = name.to_owned();
+        tokio::spawn(async move {
+            let done = if run { remote.start(&name).await } else { remote.stop(&name).await };
+            if let Err(error) = done {
+                tracing::warn!(replica = name, run, %error, "the order did not get through");
+            }
+        });
+        Ok(())
+    }
+
     /// Makes these the whole of the jobs.
     pub(super) fn apply_jobs(&mut self, all: Vec<JobSettings>) {
         let (local, remote): (Vec<_>, Vec<_>) = all.into_iter().partition(|j| j.node.is_none());

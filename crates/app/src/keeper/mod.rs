@@ -286,7 +286,7 @@ impl Keeper {
 
     /// Starts a cold standby, or stops it; its gateway has drained it.
     fn wake(&self, name: &str, run: bool) {
-        let done = if run { self.supervisor.start(name) } else { self.supervisor.stop(name) };
+        let done = self.hosts.run(name, run);
         if let Err(error) = done {
             tracing::warn!(replica = name, run, %error, "cannot start or stop a standby");
         }
