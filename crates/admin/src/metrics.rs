@@ -8,6 +8,7 @@ mod check;
 mod job;
 mod keys;
 mod load;
+mod node;
 mod recovery;
 mod scale;
 mod standby;
@@ -19,6 +20,7 @@ use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::job::JobStatus;
+use evenkeel_domain::node::NodeStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::pool::Counts;
 use evenkeel_domain::pool::RESUMED;
@@ -88,6 +90,7 @@ struct Reading {
     recovery: Option<Arc<dyn Healing>>,
     scales: BTreeMap<String, ScaleView>,
     jobs: Vec<JobStatus>,
+    nodes: Vec<NodeStatus>,
     checks: Vec<CheckStatus>,
 }
 
@@ -105,6 +108,7 @@ impl Reading {
             recovery: state.recovery.clone(),
             scales: source.scales(),
             jobs: source.jobs(),
+            nodes: source.nodes(),
             checks: source.checks(),
         }
     }
@@ -128,6 +132,7 @@ impl Collector for Reading {
         self.instances(&mut to)?;
         self.scales(&mut to)?;
         self.jobs(&mut to)?;
+        self.nodes(&mut to)?;
         self.checks(&mut to)?;
         self.keys(&mut to)?;
         self.tenants(&mut to)?;

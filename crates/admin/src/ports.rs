@@ -9,6 +9,7 @@ use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::job::{JobOrder, JobStatus};
+use evenkeel_domain::node::NodeStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::replica::Secret;
 use evenkeel_domain::settings::ServiceSettings;
@@ -66,6 +67,11 @@ pub trait Source: Send + Sync {
 
     /// Jobs, by name.
     fn jobs(&self) -> Vec<JobStatus> {
+        Vec::new()
+    }
+
+    /// Other hosts that run replicas, by name.
+    fn nodes(&self) -> Vec<NodeStatus> {
         Vec::new()
     }
 

@@ -3,8 +3,8 @@
 use crate::answers;
 use crate::ports::{AdminState, Source};
 use crate::view::{
-    CheckView, GatewayView, JobView, Latency, ProcessView, Readiness, ReplicaView, ServiceView,
-    Snapshot, StandbyView,
+    CheckView, GatewayView, JobView, Latency, NodeView, ProcessView, Readiness, ReplicaView,
+    ServiceView, Snapshot, StandbyView,
 };
 use crate::window::{Tally, Window};
 use evenkeel_domain::histogram;
@@ -72,6 +72,7 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         batch: state.source.batch(),
         keys: state.source.keys(),
         tenants: state.source.tenants(),
+        nodes: state.source.nodes().into_iter().map(NodeView::from).collect(),
         jobs: state.source.jobs().into_iter().map(JobView::from).collect(),
         checks: state.source.checks().into_iter().map(CheckView::from).collect(),
         recovery: state.recovery.as_ref().map(|healing| healing.view()),
@@ -286,6 +287,7 @@ fn process(instance: &InstanceStatus, now_ms: u64) -> ProcessView {
         Phase::Ready | Phase::Stopping | Phase::Stopped => (None, None),
     };
     ProcessView {
+        node: instance.node.clone(),
         phase: instance.phase.label().into(),
         message,
         until_unix_ms,

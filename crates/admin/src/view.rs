@@ -5,6 +5,7 @@
 //! over the last [`Snapshot::window_seconds`]; counters are since the process started.
 
 mod keys;
+mod node;
 
 pub use keys::{KeyView, LimitsView, TenantView, UsageView};
 mod check;
@@ -20,6 +21,7 @@ pub use recovery::{
 
 pub use check::{CheckValueView, CheckView};
 pub use job::{JobFailureView, JobView};
+pub use node::NodeView;
 pub use scale::{ScaleBody, ScaleView};
 pub use standby::{DutyView, StandbyView};
 
@@ -58,6 +60,9 @@ pub struct Snapshot {
     /// Commands that must reach their end, by name.
     #[serde(default)]
     pub jobs: Vec<JobView>,
+    /// Other hosts that run replicas and jobs.
+    #[serde(default)]
+    pub nodes: Vec<NodeView>,
     /// Checks of hosts, devices, neighbours and databases, by name.
     #[serde(default)]
     pub checks: Vec<CheckView>,
@@ -292,6 +297,9 @@ pub struct ReplicaView {
 /// A supervised process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessView {
+    /// The node it runs on; absent: that of the keeper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// `starting`, `ready`, `backoff`, `crash_loop`, `stopping`, `stopped` or `failed`.
     pub phase: String,
     /// What a person must mend, when `failed`.

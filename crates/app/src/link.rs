@@ -6,6 +6,7 @@
 
 use crate::config::Sources;
 use evenkeel_domain::job::{JobOrder, JobStatus};
+use evenkeel_domain::node::NodeStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -82,6 +83,8 @@ pub(crate) enum ToGateway {
     Sizes(BTreeMap<String, u32>),
     /// What jobs do.
     Jobs(Vec<JobStatus>),
+    /// Which nodes are there.
+    Nodes(Vec<NodeStatus>),
     /// Stop accepting, finish what runs, exit.
     Drain {
         /// Whether another gateway has taken over: it answers operators, too, on the same

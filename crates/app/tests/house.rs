@@ -1,7 +1,7 @@
 //! The house rules of the workspace: who may use whom.
 //!
 //! ```text
-//! domain ← wire ← {gateway, health, supervisor, drill, admin, tinymodel, store, batch,
+//! domain ← wire ← {gateway, health, supervisor, agent, drill, admin, tinymodel, store, batch,
 //!                 recovery} ← app
 //! ```
 

@@ -240,13 +240,20 @@ pub enum SignalKind {
         /// Whether it says so for the first time.
         news: bool,
     },
+    /// What is known of the node it runs on.
+    Node {
+        /// The node.
+        name: Arc<str>,
+        /// What is wrong; `None` when nothing is any more.
+        against: Option<CheckFault>,
+    },
     /// Its process was started (by our supervisor).
     Started,
     /// Its process ended (our supervisor saw it).
     Exited(Arc<str>),
 }
 
-/// What a check has against a replica.
+/// What a check, or its node, has against a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckFault {
     /// For people: what was measured, and what it may be.

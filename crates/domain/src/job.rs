@@ -64,6 +64,9 @@ pub struct JobSettings {
     /// User to run the command as.
     #[serde(default)]
     pub user: Option<String>,
+    /// The node it runs on; here by default. Its checkpoints are there, too.
+    #[serde(default)]
+    pub node: Option<String>,
     /// What it can go on from; without it each start is from the beginning.
     #[serde(default)]
     pub checkpoint: Option<CheckpointSettings>,
@@ -173,6 +176,9 @@ pub struct JobFailure {
 pub struct JobStatus {
     /// Its name.
     pub name: String,
+    /// The node it runs on; absent: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Where it is in its life.
     #[serde(flatten)]
     pub stage: JobStage,

@@ -18,10 +18,17 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+#[cfg(feature = "testing")]
+pub mod suite;
 
 /// What a method of [`Orchestrator`] answers with.
 pub type OrchestratorFuture<'a, T> =
     Pin<Box<dyn Future<Output = Result<T, OrchestratorError>> + Send + 'a>>;
+
+/// Instances that run with settings of before, each with the start that does.
+pub type Outdated = Vec<(String, u64)>;
 
 /// Where an instance's output goes and how much of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +66,9 @@ pub struct InstanceSpec {
     /// User to run as; the orchestrator's own if absent.
     #[serde(default)]
     pub user: Option<String>,
+    /// The node it runs on; absent: this one.
+    #[serde(default)]
+    pub node: Option<String>,
     /// Which copy this is, from 0: what `{index}` becomes.
     #[serde(default)]
     pub index: u32,
@@ -99,6 +109,7 @@ impl InstanceSpec {
             env: BTreeMap::new(),
             cwd: None,
             user: None,
+            node: None,
             index: 0,
             port: None,
             startup_deadline: Duration::from_secs(600),
@@ -175,6 +186,9 @@ pub struct InstanceStatus {
     pub name: String,
     /// The service it serves.
     pub service: String,
+    /// The node it runs on; absent: this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Where it is in its life.
     #[serde(flatten)]
     pub phase: Phase,
@@ -216,6 +230,7 @@ impl InstanceStatus {
         Self {
             name: name.to_owned(),
             service: service.to_owned(),
+            node: None,
             phase: Phase::Stopped,
             pid: None,
             guard_pid: None,
@@ -241,7 +256,7 @@ impl InstanceStatus {
 }
 
 /// Why a wish was not taken. Each says what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum OrchestratorError {
     /// No instance has this name.
     #[error("no supervised replica is named \"{0}\"; `evenkeel status` lists them")]
@@ -271,6 +286,11 @@ pub trait Orchestrator: Send + Sync {
     /// restarts what differs and leaves the rest alone. One bad spec changes nothing.
     fn apply(&self, specs: Vec<InstanceSpec>) -> OrchestratorFuture<'_, ()>;
 
+    /// As [`Orchestrator::apply`], but what is ready goes on with its old spec until it is
+    /// restarted, so that a change of all instances is no outage. Gives each of those with
+    /// the start that is outdated.
+    fn apply_in_turn(&self, specs: Vec<InstanceSpec>) -> OrchestratorFuture<'_, Outdated>;
+
     /// Starts a stopped instance; nothing if it runs.
     fn start<'a>(&'a self, name: &'a str) -> OrchestratorFuture<'a, ()>;
 
@@ -293,6 +313,9 @@ pub trait Orchestrator: Send + Sync {
 
     /// All instances, by name.
     fn statuses(&self) -> OrchestratorFuture<'_, Vec<InstanceStatus>>;
+
+    /// Follows the statuses: what a call has changed at once is seen when it has returned.
+    fn subscribe(&self) -> watch::Receiver<Vec<InstanceStatus>>;
 }
 
 #[cfg(test)]

@@ -2,14 +2,19 @@
 
 use crate::supervisor::Supervisor;
 use evenkeel_domain::orchestrator::{
-    InstanceSpec, InstanceStatus, Orchestrator, OrchestratorFuture,
+    InstanceSpec, InstanceStatus, Orchestrator, OrchestratorFuture, Outdated,
 };
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The port of the domain. Nothing here waits, so the futures are ready at once.
 impl Orchestrator for Supervisor {
     fn apply(&self, specs: Vec<InstanceSpec>) -> OrchestratorFuture<'_, ()> {
         Box::pin(std::future::ready(Self::apply(self, specs)))
+    }
+
+    fn apply_in_turn(&self, specs: Vec<InstanceSpec>) -> OrchestratorFuture<'_, Outdated> {
+        Box::pin(std::future::ready(Self::apply_in_turn(self, specs)))
     }
 
     fn start<'a>(&'a self, name: &'a str) -> OrchestratorFuture<'a, ()> {
@@ -38,5 +43,9 @@ impl Orchestrator for Supervisor {
 
     fn statuses(&self) -> OrchestratorFuture<'_, Vec<InstanceStatus>> {
         Box::pin(std::future::ready(Ok(Self::statuses(self))))
+    }
+
+    fn subscribe(&self) -> watch::Receiver<Vec<InstanceStatus>> {
+        Self::subscribe(self)
     }
 }

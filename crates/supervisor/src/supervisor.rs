@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_domain::orchestrator::{InstanceSpec, InstanceStatus, OrchestratorError, Phase};
+use evenkeel_domain::orchestrator::{
+    InstanceSpec, InstanceStatus, OrchestratorError, Outdated, Phase,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -154,11 +156,11 @@ impl Supervisor {
     ///
     /// # Errors
     /// As [`Self::apply`].
-    pub fn apply_in_turn(&self, specs: Vec<InstanceSpec>) -> Result<Vec<(String, u64)>> {
+    pub fn apply_in_turn(&self, specs: Vec<InstanceSpec>) -> Result<Outdated> {
         self.place_all(specs, false)
     }
 
-    fn place_all(&self, specs: Vec<InstanceSpec>, at_once: bool) -> Result<Vec<(String, u64)>> {
+    fn place_all(&self, specs: Vec<InstanceSpec>, at_once: bool) -> Result<Outdated> {
         let fixed = check(&specs)?;
         let mut state = self.open()?;
         self.inner.shared.ports.set_fixed(fixed);

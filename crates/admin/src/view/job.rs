@@ -9,6 +9,9 @@ use utoipa::ToSchema;
 pub struct JobView {
     /// Its name.
     pub name: String,
+    /// The node it runs on; absent: that of the keeper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// `waiting`, `running`, `stopping`, `done`, `given_up` or `stopped`.
     pub stage: String,
     /// Why it is there.
@@ -57,6 +60,7 @@ impl From<JobStatus> for JobView {
         Self {
             stage: job.stage.label().into(),
             name: job.name,
+            node: job.node,
             why: job.why,
             pid: job.pid,
             started_unix_ms: job.started_unix_ms,

@@ -135,6 +135,9 @@ pub struct IncidentDetail {
 pub struct WhyView {
     /// The replica.
     pub replica: String,
+    /// The node it runs on; absent: that of the keeper, or none of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Its service.
     pub service: String,
     /// Its state.

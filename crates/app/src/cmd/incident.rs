@@ -221,7 +221,8 @@ pub(crate) async fn why(args: WhyArgs, client: &AdminClient) -> Result<ExitCode,
         println!("{}", serde_json::to_string_pretty(&why).unwrap_or_default());
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}  {}: {}", why.replica, why.health, why.why);
+    let on = why.node.as_ref().map_or_else(String::new, |node| format!(" on {node}"));
+    println!("{}{on}  {}: {}", why.replica, why.health, why.why);
     println!("  {}; evidence against it: {}", why.gate, evidence(&why.against, &why.detectors));
     print!("{}", signs(&why.signs));
     if let Some(detail) = &why.incident {

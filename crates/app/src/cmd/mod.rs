@@ -1,6 +1,7 @@
 //! The command line. One file per command.
 
 mod admin;
+mod agent;
 mod audit;
 mod check;
 mod degrade;
@@ -12,6 +13,7 @@ mod key;
 mod load;
 mod logs;
 mod model;
+mod node;
 mod pages;
 mod process;
 mod replica;
@@ -78,6 +80,11 @@ enum Command {
     Upgrade(Asking<process::UpgradeArgs>),
     /// Drain and stop a running Evenkeel
     Stop(Asking<process::Args>),
+    /// Let other hosts run replicas and jobs
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Run replicas and jobs of this host for an Evenkeel on another one
+    Agent(agent::Args),
     /// Make, list and revoke the keys that clients show
     Key(key::Args),
     /// Drive an endpoint with requests and judge every answer
@@ -126,6 +133,8 @@ impl Cli {
             Command::Reload(asking) => asking.run(async |a, c| process::reload(a, &c).await),
             Command::Upgrade(asking) => asking.run(async |a, c| process::upgrade(a, &c).await),
             Command::Stop(asking) => asking.run(async |a, c| process::stop(a, &c).await),
+            Command::Node(command) => node::run(&command),
+            Command::Agent(args) => agent::run(args),
             Command::Key(args) => key::run(&args),
             Command::Load(args) => load::run(*args),
             Command::Model(args) => model::run(args),

@@ -7,6 +7,7 @@ use super::file::{Config, TlsConfig};
 use super::job;
 use super::keys;
 use super::located::Problem;
+use super::node;
 use super::recovery;
 use super::replicas;
 use super::scale;
@@ -58,7 +59,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     for (key, text) in recovery::problems(config).into_iter().chain(job::problems(config)) {
         problems.add(key, text);
     }
-    for (key, text) in checks::problems(config) {
+    for (key, text) in checks::problems(config).into_iter().chain(node::problems(config)) {
         problems.add(key, text);
     }
     for (key, text) in answers::across(config).into_iter().chain(keys::problems(config)) {
@@ -263,6 +264,7 @@ fn check_replica(
             ("copies", replica.copies.is_some()),
             ("cwd", replica.cwd.is_some()),
             ("user", replica.user.is_some()),
+            ("node", replica.node.is_some()),
             ("env", !replica.env.is_empty()),
             ("port", replica.port.is_some()),
         ] {

@@ -7,6 +7,7 @@ use evenkeel_batch::BatchSettings;
 use evenkeel_domain::check::CheckSettings;
 use evenkeel_domain::incident::Rules;
 use evenkeel_domain::job::JobSettings;
+use evenkeel_domain::node::NodeSettings;
 use evenkeel_domain::settings::TenantSettings;
 use evenkeel_gateway::settings::{Cors, Limits};
 use schemars::JsonSchema;
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) tenant: Vec<TenantSettings>,
     /// What clients call.
     pub(crate) service: Vec<ServiceConfig>,
+    /// Other hosts that run replicas and jobs.
+    pub(crate) node: Vec<NodeSettings>,
     /// Commands that must reach their end.
     pub(crate) job: Vec<JobSettings>,
     /// What is looked at beside replicas: hosts, devices, neighbours, databases.

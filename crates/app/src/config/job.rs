@@ -39,7 +39,9 @@ fn one(job: &JobSettings) -> Vec<(&'static str, String)> {
     };
     if let Err(error) = validate(&spec) {
         found.push((".command", error.to_string()));
-    } else if let Err(text) = replicas::program(&job.env, job.cwd.as_deref(), &job.command) {
+    } else if job.node.is_none()
+        && let Err(text) = replicas::program(&job.env, job.cwd.as_deref(), &job.command)
+    {
         found.push((".command", text));
     }
     let asks = |text: &String| text.contains("{checkpoint}");

@@ -66,6 +66,7 @@ fn instance(
         env: replica.env.clone(),
         cwd: replica.cwd.clone(),
         user: replica.user.clone(),
+        node: replica.node.clone(),
         index: copy,
         port: replica.port,
         startup_deadline: replica.startup_deadline.unwrap_or(STARTUP),
@@ -94,7 +95,9 @@ pub(super) fn problems(
         };
         if let Err(error) = validate(&spec) {
             found.push((".command".into(), error.to_string()));
-        } else if let Err(text) = program(&replica.env, replica.cwd.as_deref(), command) {
+        } else if replica.node.is_none()
+            && let Err(text) = program(&replica.env, replica.cwd.as_deref(), command)
+        {
             found.push((".command".into(), text));
         }
         if replica.port.is_some() && (replica.copies.unwrap_or(1) > 1 || scaled) {

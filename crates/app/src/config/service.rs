@@ -158,6 +158,8 @@ pub(crate) struct ReplicaConfig {
     pub(crate) file: Option<PathBuf>,
     /// Command that Evenkeel starts and supervises; `{port}` and `{index}` are replaced.
     pub(crate) command: Option<Vec<String>>,
+    /// The node it runs on, for `command`; here by default.
+    pub(crate) node: Option<String>,
     /// How many of them, for `command`.
     pub(crate) copies: Option<u32>,
     /// The command's port, where it cannot be told one.

@@ -78,6 +78,12 @@ impl GatewayControl {
 
     fn supervised(&self, name: &str) -> Result<Arc<Replica>, ControlError> {
         let replica = self.replica(name)?;
+        if self.state.unreached().contains(name) {
+            return Err(ControlError::unavailable(
+                format!("no order reaches the node of `{name}`"),
+                "`evenkeel status` tells why; it is taken out of traffic by itself",
+            ));
+        }
         if replica.id.supervised {
             return Ok(replica);
         }

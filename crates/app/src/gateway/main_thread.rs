@@ -37,8 +37,9 @@ pub(super) struct Main {
     pub(super) drain: Duration,
     /// When they must have, once this gateway drains.
     pub(super) drained_by: Option<Instant>,
-    /// Incarnations reported as ready.
-    pub(super) marked: HashMap<String, u64>,
+    /// Starts reported as ready, with the key of the replica: one that has moved to another node
+    /// counts its starts anew.
+    pub(super) marked: HashMap<String, (u64, u64)>,
     /// One for each replica that the keeper wants to stop: tells it when that is idle.
     pub(super) idling: JoinSet<()>,
     /// Carries orders out.
@@ -89,6 +90,10 @@ impl Main {
             ToGateway::Renew { outdated } => self.control.renew(outdated),
             ToGateway::Retire { leaving } => self.retire(leaving).await,
             ToGateway::Jobs(jobs) => self.jobs(jobs),
+            ToGateway::Nodes(nodes) => {
+                self.state.set_nodes(nodes.clone());
+                self.roster.nodes(nodes).await;
+            }
             ToGateway::Sizes(sizes) => self.state.set_sizes(sizes),
             ToGateway::Drain { replaced } => self.begin_drain(replaced),
         }
@@ -148,12 +153,12 @@ impl Main {
 
     /// Tells the keeper which supervised replicas answer.
     fn report_ready(&mut self) {
-        for (name, incarnation, health) in self.roster.supervised() {
+        for (name, start, health) in self.roster.supervised() {
             let answers = matches!(health, Health::Healthy | Health::Probation);
-            if answers && self.marked.get(&name) != Some(&incarnation) {
-                let message = ToKeeper::MarkReady { name: name.clone(), incarnation };
+            if answers && self.marked.get(&name) != Some(&start) {
+                let message = ToKeeper::MarkReady { name: name.clone(), incarnation: start.1 };
                 if self.to_keeper.try_send(message).is_ok() {
-                    self.marked.insert(name, incarnation);
+                    self.marked.insert(name, start);
                 }
             }
         }

@@ -17,6 +17,7 @@ mod discover;
 mod export;
 mod forecast;
 mod main_thread;
+mod nodes;
 mod orders;
 mod otlp;
 mod overrides;

@@ -6,8 +6,10 @@
 
 use super::accounts::Accounts;
 use super::discover::Found;
+use super::nodes;
 use super::source::GatewayState;
 use crate::config::{self, Config, ReplicaConfig, ServiceConfig, replicas};
+use evenkeel_domain::node::{NodeSettings, NodeStatus};
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::replica::{Identity, name_hash};
 use evenkeel_domain::settings::ServiceSettings;
@@ -23,6 +25,8 @@ pub(super) struct Roster {
     authority: AuthorityHandle,
     state: Arc<GatewayState>,
     config: Vec<ServiceConfig>,
+    hosts: Vec<NodeSettings>,
+    nodes: Vec<NodeStatus>,
     pools: HashMap<String, Arc<Pool>>,
     settings: HashMap<String, Arc<ServiceSettings>>,
     /// By what they are described by.
@@ -52,6 +56,8 @@ impl Roster {
             authority,
             state,
             config: Vec::new(),
+            hosts: Vec::new(),
+            nodes: Vec::new(),
             pools: HashMap::new(),
             settings: HashMap::new(),
             known: HashMap::new(),
@@ -88,6 +94,7 @@ impl Roster {
             .map(|(_, p)| p.clone())
             .collect();
         self.config.clone_from(&config.service);
+        self.hosts.clone_from(&config.node);
         self.pools = pools;
         let old_settings = std::mem::replace(&mut self.settings, all_settings);
         self.retired.clear();
@@ -137,8 +144,8 @@ impl Roster {
 
     /// Takes what the keeper says of its processes.
     pub(super) async fn instances(&mut self, statuses: Vec<InstanceStatus>) {
-        let ports = |all: &[InstanceStatus]| -> Vec<(String, Option<u16>)> {
-            all.iter().map(|s| (s.name.clone(), s.port)).collect()
+        let ports = |all: &[InstanceStatus]| -> Vec<(String, Option<String>, Option<u16>)> {
+            all.iter().map(|s| (s.name.clone(), s.node.clone(), s.port)).collect()
         };
         let moved = ports(&self.instances) != ports(&statuses);
         self.instances = statuses;
@@ -178,10 +185,32 @@ impl Roster {
         }
     }
 
-    /// The supervised replicas with the start that is under way and their state.
-    pub(super) fn supervised(&self) -> Vec<(String, u64, Health)> {
+    /// Takes what beats say, and tells it of the replicas of each node. Said again each time:
+    /// a replica that is new does not know of it.
+    pub(super) async fn nodes(&mut self, nodes: Vec<NodeStatus>) {
+        self.nodes = nodes;
+        let at = clock::now();
+        for node in &self.nodes {
+            let against = nodes::against(node);
+            let theirs = self.instances.iter().filter(|s| s.node.as_ref() == Some(&node.name));
+            let all = self.known.values().filter(|r| r.id.supervised);
+            let names: BTreeSet<&str> = theirs.map(|status| &*status.name).collect();
+            for replica in all.filter(|replica| names.contains(&*replica.id.name)) {
+                let kind =
+                    SignalKind::Node { name: node.name.as_str().into(), against: against.clone() };
+                let (key, incarnation) = (replica.id.key, replica.live.incarnation());
+                let signal = Signal { replica: key, incarnation, observer: "keeper", at, kind };
+                // The authority outlives every sender.
+                let _ = self.authority.signals().send(signal).await;
+            }
+        }
+    }
+
+    /// The supervised replicas with their key, the start that is under way and their state.
+    pub(super) fn supervised(&self) -> Vec<(String, (u64, u64), Health)> {
         let all = self.known.values().filter(|r| r.id.supervised);
-        all.map(|r| (r.id.name.to_string(), r.live.incarnation().0, r.live.health())).collect()
+        let start = |r: &Replica| (r.id.key, r.live.incarnation().0);
+        all.map(|r| (r.id.name.to_string(), start(r), r.live.health())).collect()
     }
 
     /// Fills every pool with its members of now.
@@ -231,8 +260,7 @@ impl Roster {
                 .filter(|name| !self.retired.contains(name))
                 .filter_map(|name| {
                     let status = self.instances.iter().find(|s| s.name == name)?;
-                    let endpoint = Endpoint::loopback(status.port?);
-                    Some(Place { name, endpoint, host: "127.0.0.1".into() })
+                    self.supervised_at(name, status, replica)
                 })
                 .collect();
         }
@@ -244,6 +272,26 @@ impl Roster {
                 Place { name, endpoint, host }
             })
             .collect()
+    }
+
+    /// Where a process is reached; nowhere while it is not yet where it is meant to be.
+    fn supervised_at(
+        &self,
+        name: String,
+        status: &InstanceStatus,
+        replica: &ReplicaConfig,
+    ) -> Option<Place> {
+        if status.node != replica.node {
+            return None;
+        }
+        let Some(node) = &status.node else {
+            let endpoint = Endpoint::loopback(status.port?);
+            return Some(Place { name, endpoint, host: "127.0.0.1".into() });
+        };
+        let host = self.hosts.iter().find(|known| known.name == *node)?.replica_host();
+        let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let endpoint = format!("http://{bracketed}:{}", status.port?).parse().ok()?;
+        Some(Place { name, endpoint, host: host.to_owned() })
     }
 
     fn make(
@@ -287,6 +335,7 @@ fn described_as(place: &Place, replica: &ReplicaConfig) -> String {
         env: BTreeMap::new(),
         cwd: None,
         user: None,
+        node: None,
         startup_deadline: None,
         stop_grace: None,
         ..replica.clone()

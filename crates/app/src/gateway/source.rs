@@ -10,6 +10,7 @@ use evenkeel_admin::view::{
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::job::JobStatus;
+use evenkeel_domain::node::NodeStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Pool, Replica, clock};
@@ -17,7 +18,7 @@ use evenkeel_gateway::Shared;
 use evenkeel_health::check::Checks;
 use evenkeel_health::operator::Order;
 use evenkeel_supervisor::logs;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -42,6 +43,7 @@ pub(super) struct GatewayState {
     sizes: Mutex<Option<BTreeMap<String, u32>>>,
     scales: Mutex<BTreeMap<String, ScaleView>>,
     jobs: Mutex<Vec<JobStatus>>,
+    nodes: Mutex<Vec<NodeStatus>>,
     checks: OnceLock<Arc<Checks>>,
     standbys: OnceLock<Arc<Standbys>>,
 }
@@ -62,6 +64,7 @@ impl GatewayState {
             sizes: Mutex::default(),
             scales: Mutex::default(),
             jobs: Mutex::default(),
+            nodes: Mutex::default(),
             checks: OnceLock::new(),
             standbys: OnceLock::new(),
         }
@@ -130,6 +133,36 @@ impl GatewayState {
     /// What jobs do.
     pub(super) fn jobs(&self) -> Vec<JobStatus> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which nodes are there.
+    pub(super) fn set_nodes(&self, nodes: Vec<NodeStatus>) {
+        *self.nodes.lock().unwrap_or_else(PoisonError::into_inner) = nodes;
+    }
+
+    /// Which nodes are there.
+    pub(super) fn nodes(&self) -> Vec<NodeStatus> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Instances on nodes that no order reaches.
+    pub(super) fn unreached(&self) -> BTreeSet<String> {
+        let nodes = self.nodes();
+        let reached = |node: &String| {
+            let known = nodes.iter().find(|status| status.name == *node);
+            known.is_some_and(|status| status.connected && status.presence.is_reached())
+        };
+        let all = self.instances().into_iter();
+        let cut = all.filter(|s| s.node.as_ref().is_some_and(|node| !reached(node)));
+        cut.map(|status| status.name).collect()
+    }
+
+    /// The node that an instance or job runs on, where that is another one.
+    pub(super) fn node_of(&self, name: &str) -> Option<NodeStatus> {
+        let instances = self.instances();
+        let node = instances.into_iter().find(|status| status.name == name).and_then(|s| s.node);
+        let node = node.or_else(|| self.jobs().into_iter().find(|job| job.name == name)?.node)?;
+        self.nodes().into_iter().find(|status| status.name == node)
     }
 
     /// How many copies of scaled services are meant to run.
@@ -274,6 +307,10 @@ impl Source for GatewaySource {
         self.state.jobs()
     }
 
+    fn nodes(&self) -> Vec<NodeStatus> {
+        self.state.nodes()
+    }
+
     fn checks(&self) -> Vec<CheckStatus> {
         self.state.checks()
     }
@@ -303,10 +340,18 @@ impl Source for GatewaySource {
     }
 
     fn tail(&self, replica: &str, n: usize) -> io::Result<Vec<String>> {
+        if let Some(node) = self.state.node_of(replica) {
+            let dir = &self.state.state_dir;
+            return evenkeel_agent::log::tail(dir, &node.name, &node.address, replica, n);
+        }
         logs::tail(&self.log_of(replica)?, n)
     }
 
     fn follow(&self, replica: &str) -> io::Result<Follow> {
+        if let Some(node) = self.state.node_of(replica) {
+            let dir = &self.state.state_dir;
+            return evenkeel_agent::log::follow(dir, &node.name, &node.address, replica);
+        }
         let mut follower = logs::Follower::new(&self.log_of(replica)?)?;
         Ok(Box::new(move || follower.poll()))
     }

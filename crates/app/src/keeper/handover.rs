@@ -24,9 +24,10 @@ impl Keeper {
         self.started = clock::now();
         self.last_alive = self.started;
         gateway.tell(self.config_message());
-        gateway.tell(ToGateway::Jobs(self.jobs.statuses()));
+        gateway.tell(ToGateway::Jobs(self.hosts.job_statuses()));
         gateway.tell(ToGateway::Sizes(self.sizes.clone()));
-        gateway.tell(ToGateway::Instances(self.supervisor.statuses()));
+        gateway.tell(ToGateway::Instances(self.hosts.statuses()));
+        gateway.tell(ToGateway::Nodes(self.hosts.node_statuses()));
         tracing::info!(pid = gateway.pid, "gateway started");
         self.old.extend(self.current.replace(gateway));
         Ok(())
@@ -57,7 +58,7 @@ impl Keeper {
     /// Says once what runs where: as soon as all processes are there, or when it must.
     pub(super) fn announce(&mut self, at_once: bool) {
         let Some(gateway_pid) = self.unannounced else { return };
-        let instances = self.supervisor.statuses();
+        let instances = self.hosts.statuses();
         let begins = |one: &InstanceStatus| one.pid.is_none() && one.phase.is_running();
         if !at_once && instances.iter().any(begins) {
             return;

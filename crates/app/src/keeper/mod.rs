@@ -9,6 +9,7 @@
 
 mod child;
 mod handover;
+mod hosts;
 mod leaving;
 mod reload;
 mod scale;
@@ -19,10 +20,13 @@ mod stop;
 use crate::config::{self, Config, ConfigErrors, Sources};
 use crate::link::{ToGateway, ToKeeper};
 use child::Gateway;
+use evenkeel_domain::job::JobStatus;
+use evenkeel_domain::orchestrator::{InstanceStatus, Outdated};
 use evenkeel_domain::{clock, rng};
 use evenkeel_supervisor::{
     SetupError, Supervisor, SupervisorSettings, become_subreaper, job::Jobs, restart::RestartPolicy,
 };
+use hosts::Hosts;
 use leaving::Fleet;
 use sd_notify::NotifyState;
 use signals::{Signals, What};
@@ -65,7 +69,7 @@ pub(crate) struct Announcement {
     pub(crate) workers: usize,
     pub(crate) gateway_pid: u32,
     pub(crate) services: Vec<String>,
-    pub(crate) instances: Vec<evenkeel_domain::orchestrator::InstanceStatus>,
+    pub(crate) instances: Vec<InstanceStatus>,
 }
 
 /// Why the keeper could not start.
@@ -95,11 +99,10 @@ struct Keeper {
     generation: u64,
     sockets: Sockets,
     binary: PathBuf,
-    supervisor: Supervisor,
-    /// What the supervisor is to run.
+    /// What runs replicas and jobs.
+    hosts: Hosts,
+    /// What they are to run.
     fleet: Fleet,
-    /// What must reach its end.
-    jobs: Jobs,
     /// How many copies of scaled services run, by service.
     sizes: BTreeMap<String, u32>,
     events: mpsc::Sender<Event>,
@@ -119,6 +122,8 @@ struct Keeper {
     outdated: BTreeMap<String, u64>,
     /// A text that was refused is not tried again until it changes.
     seen: Sources,
+    /// What gateways were told last: instances and jobs; and what agents had outdated.
+    told: (Vec<InstanceStatus>, Vec<JobStatus>, Outdated),
 }
 
 /// Runs until told to stop.
@@ -138,18 +143,19 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
     // Apart from replicas: what is no replica of the configuration is stopped there.
     let jobs = state_dir.join("jobs");
     let jobs = Jobs::new(supervisor.beside(jobs.join("logs")).map_err(broken)?, jobs);
+    let hosts = Hosts::new(supervisor, jobs, state_dir);
     let mut keeper = Keeper {
         outdated: BTreeMap::new(),
         seen: options.sources.clone(),
+        told: Default::default(),
         options,
         config,
         generation: 1,
         sockets,
         // By path, not /proc/self/exe: an upgrade replaces the file behind it.
         binary: std::env::current_exe()?,
-        supervisor,
+        hosts,
         fleet: Fleet::default(),
-        jobs,
         sizes: BTreeMap::new(),
         events,
         current: None,
@@ -161,12 +167,12 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
         announced: false,
         unannounced: None,
     };
+    keeper.hosts.set_nodes(&keeper.config).map_err(KeeperError::Supervisor)?;
     keeper.want_instances().map_err(KeeperError::Supervisor)?;
-    keeper.jobs.apply(keeper.config.job.clone());
+    keeper.hosts.apply_jobs(keeper.config.job.clone());
     keeper.start_gateway(None)?;
     let mut signals = Signals::new()?;
-    let mut instances = keeper.supervisor.subscribe();
-    let mut jobs = keeper.jobs.subscribe();
+    let (mut changed, mut beaten) = (keeper.hosts.changed(), keeper.hosts.beaten());
     let mut tick = tokio::time::interval(TICK);
     let ended = loop {
         tokio::select! {
@@ -175,14 +181,12 @@ pub(crate) async fn run(options: Options) -> Result<(), KeeperError> {
                 Flow::Stop => break Ok(()),
                 Flow::Fail(error) => break Err(error),
             },
-            changed = instances.changed() => if changed.is_ok() {
-                keeper.tell_all(&ToGateway::Instances(instances.borrow_and_update().clone()));
-                keeper.review();
-                keeper.announce(false);
-            },
-            changed = jobs.changed() => if changed.is_ok() {
-                keeper.tell_all(&ToGateway::Jobs(jobs.borrow_and_update().clone()));
-            },
+            // Their senders live as long as the keeper.
+            _ = changed.changed() => keeper.on_changed(),
+            _ = beaten.changed() => {
+                let nodes = keeper.hosts.beaten_statuses();
+                keeper.tell_all(&ToGateway::Nodes(nodes));
+            }
             what = signals.next() => match what {
                 What::Stop => break Ok(()),
                 What::Reload => keeper.reload(true),
@@ -224,8 +228,7 @@ impl Keeper {
                 }
             }
             ToKeeper::MarkReady { name, incarnation } => {
-                // One that has ended meanwhile is none of our business any more.
-                let _ = self.supervisor.mark_ready(&name, incarnation);
+                self.hosts.mark_ready(&name, incarnation);
             }
             ToKeeper::Idle { name, incarnation } => {
                 self.fleet.idle(id, &name, incarnation);
@@ -237,7 +240,7 @@ impl Keeper {
             ToKeeper::Wake { name, run } => self.wake(&name, run),
             ToKeeper::Scale { service, copies } => self.scale(service, copies),
             ToKeeper::Job { name, order } => {
-                if !self.jobs.order(&name, order) {
+                if !self.hosts.order_job(&name, order) {
                     tracing::warn!(job = name, "there is no such job any more");
                 }
             }
@@ -248,21 +251,42 @@ impl Keeper {
         Flow::Go
     }
 
+    /// Something runs otherwise than before, here or elsewhere.
+    fn on_changed(&mut self) {
+        let statuses = self.hosts.statuses();
+        if statuses != self.told.0 {
+            self.tell_all(&ToGateway::Instances(statuses.clone()));
+            self.told.0 = statuses;
+        }
+        let jobs = self.hosts.job_statuses();
+        if jobs != self.told.1 {
+            self.tell_all(&ToGateway::Jobs(jobs.clone()));
+            self.told.1 = jobs;
+        }
+        let outdated = self.hosts.outdated();
+        if outdated != self.told.2 {
+            self.outdated.extend(outdated.iter().cloned());
+            self.told.2 = outdated;
+            self.renew();
+        }
+        self.tell_all(&ToGateway::Nodes(self.hosts.node_statuses()));
+        self.review();
+        self.announce(false);
+    }
+
     /// Restarts a replica; not where another start of it runs by now than was meant.
     fn restart(&self, name: &str, only: Option<u64>, grace: Option<Duration>) {
-        let runs = self.supervisor.statuses().into_iter().find(|status| status.name == name);
+        let runs = self.hosts.statuses().into_iter().find(|status| status.name == name);
         if only.is_some_and(|only| runs.is_some_and(|status| status.incarnation != only)) {
             tracing::info!(replica = name, "not restarted: it has been started anew already");
             return;
         }
-        if let Err(error) = self.supervisor.restart(name, grace) {
-            tracing::warn!(replica = name, %error, "cannot restart");
-        }
+        self.hosts.restart(name, grace);
     }
 
     /// Starts a cold standby, or stops it; its gateway has drained it.
     fn wake(&self, name: &str, run: bool) {
-        let done = if run { self.supervisor.start(name) } else { self.supervisor.stop(name) };
+        let done = self.hosts.run(name, run);
         if let Err(error) = done {
             tracing::warn!(replica = name, run, %error, "cannot start or stop a standby");
         }

@@ -66,11 +66,14 @@ impl Keeper {
             && config.trace == self.config.trace
             && config.batch == self.config.batch;
         let before = std::mem::replace(&mut self.config, config);
-        if let Err(error) = self.want_instances() {
+        let placed = self.hosts.set_nodes(&self.config).and_then(|()| self.want_instances());
+        if let Err(error) = placed {
             self.config = before;
+            // Taken before, so it can be again.
+            let _ = self.hosts.set_nodes(&self.config);
             return self.refuse(&error);
         }
-        self.jobs.apply(self.config.job.clone());
+        self.hosts.apply_jobs(self.config.job.clone());
         self.options.sources = sources;
         self.generation += 1;
         tracing::info!(generation = self.generation, in_place, "configuration reloaded");
@@ -92,7 +95,7 @@ impl Keeper {
         let wanted = self.config.service.iter().flat_map(|s| self.copies(s)).collect();
         let gateways: Vec<u64> = self.current.iter().chain(&self.old).map(|g| g.id).collect();
         let now = Now {
-            statuses: &self.supervisor.statuses(),
+            statuses: &self.hosts.statuses(),
             gateways: &gateways,
             until: clock::now() + self.config.gateway.drain,
         };
@@ -107,14 +110,14 @@ impl Keeper {
     /// What is ready is not restarted here: the gateway does that in turn, since a change
     /// of all replicas at once would be an outage.
     fn run_fleet(&mut self) -> Result<(), OrchestratorError> {
-        let outdated = self.supervisor.apply_in_turn(self.fleet.specs())?;
+        let outdated = self.hosts.apply_in_turn(self.fleet.specs())?;
         self.outdated.extend(outdated);
         Ok(())
     }
 
     /// Stops what has left the configuration and has finished.
     pub(super) fn review(&mut self) {
-        if !self.fleet.review(&self.supervisor.statuses(), clock::now()) {
+        if !self.fleet.review(&self.hosts.statuses(), clock::now()) {
             return;
         }
         if let Err(error) = self.run_fleet() {
@@ -125,7 +128,7 @@ impl Keeper {
 
     /// Has the gateway restart what is still outdated.
     pub(super) fn renew(&mut self) {
-        let now = self.supervisor.statuses();
+        let now = self.hosts.statuses();
         self.outdated
             .retain(|name, start| now.iter().any(|s| s.name == *name && s.incarnation == *start));
         let ready = self.current.as_ref().filter(|g| g.ready);

@@ -36,16 +36,12 @@ impl Keeper {
         }
         // A job has as long as it asks for: it may be writing a checkpoint.
         let grace = self.config.job.iter().map(|job| job.stop_grace).max().unwrap_or_default();
-        let all = async {
-            let jobs = self.jobs.shutdown(grace.max(STOP_WITHIN));
-            tokio::join!(self.supervisor.shutdown(STOP_WITHIN), jobs);
+        let hurried = tokio::select! {
+            () = self.hosts.shutdown(STOP_WITHIN, grace.max(STOP_WITHIN)) => false,
+            () = signals.stop_again() => true,
         };
-        tokio::select! {
-            () = all => {}
-            () = signals.stop_again() => {
-                let jobs = self.jobs.shutdown(Duration::ZERO);
-                tokio::join!(self.supervisor.shutdown(Duration::ZERO), jobs);
-            }
+        if hurried {
+            self.hosts.shutdown(Duration::ZERO, Duration::ZERO).await;
         }
         tracing::info!("stopped");
     }

@@ -108,6 +108,18 @@ fn environment(pid: u32) -> Vec<String> {
     all.filter(|v| !v.is_empty()).collect()
 }
 
+#[tokio::test]
+async fn the_agents_unit_starts_it() {
+    let unit = UNIT.replace("evenkeel.service", "evenkeel-agent@.service");
+    let text = std::fs::read_to_string(unit).expect("the unit is there");
+    let start = text.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/evenkeel "));
+    let args: Vec<&str> = start.expect("it starts the binary").split(' ').collect();
+    // Told to help it reads its arguments and ends.
+    let ran = evenkeel(&[&args[..], &["--help"]].concat()).await;
+    assert!(ran.code == 0 && ran.out.contains("--allow"), "{ran:?}");
+    assert!(text.contains("Type=notify") && text.contains("KillMode=mixed"));
+}
+
 /// The values of a key in the unit.
 fn unit(key: &str) -> Vec<String> {
     let text = std::fs::read_to_string(UNIT).expect("the unit is there");

@@ -8,6 +8,7 @@ mod consecutive;
 mod exit;
 mod lying;
 mod named;
+mod node;
 mod passed_over;
 mod probes;
 mod refusal;
@@ -70,6 +71,7 @@ pub fn build(settings: &ServiceSettings) -> Vec<Box<dyn Detector>> {
         Box::new(passed_over::PassedOver::default()),
         Box::new(named::Named::default()),
         Box::new(unusual::Unusual::default()),
+        Box::new(node::Node::default()),
         Box::new(lying::Lying::new(answers.quorum.as_ref())),
     ]
 }

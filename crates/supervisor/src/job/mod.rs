@@ -161,9 +161,15 @@ impl Jobs {
     /// Stops what runs, which is no failure: the next keeper goes on from the last good
     /// checkpoint.
     pub async fn shutdown(&mut self, grace: std::time::Duration) {
+        self.end().shutdown(grace).await;
+    }
+
+    /// Starts no job any more; gives what is to be shut down then.
+    #[must_use]
+    pub fn end(&mut self) -> Supervisor {
         for entry in std::mem::take(&mut self.entries).into_values() {
             entry.task.abort();
         }
-        self.shared.supervisor.shutdown(grace).await;
+        self.shared.supervisor.clone()
     }
 }

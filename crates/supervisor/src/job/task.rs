@@ -344,6 +344,7 @@ impl Task {
         let last = record.last();
         let shown = record.counted.len().saturating_sub(SHOWN);
         self.shared.show(JobStatus {
+            node: None,
             name: self.settings.name.clone(),
             stage,
             why: why.unwrap_or_else(|| self.why.clone()),

@@ -5,5 +5,6 @@
 mod failures;
 mod lifecycle;
 mod output;
+mod suite;
 mod support;
 mod trees;

@@ -7,6 +7,8 @@ mod checks;
 mod incidents;
 #[path = "keys.rs"]
 mod keys;
+#[path = "nodes.rs"]
+mod nodes;
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use evenkeel_admin::view::{
@@ -71,6 +73,7 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
     if !now.jobs.is_empty() {
         out.push('\n');
     }
+    nodes::lines(&mut out, &now.nodes, now.at_unix_ms, width);
     checks::lines(&mut out, &now.checks, now.at_unix_ms, width);
     if let Some(recovery) = &now.recovery {
         incidents::lines(&mut out, recovery, now.at_unix_ms, width);
@@ -92,8 +95,9 @@ fn job_line(job: &JobView, now_ms: u64) -> String {
         "stopped" => '○',
         _ => '◐',
     };
+    let on = job.node.as_ref().map_or_else(String::new, |node| format!(" on {}", clean(node)));
     let mut line = format!(
-        "job {}  {sign} {}  starts {}  failures {}  lost {}",
+        "job {}{on}  {sign} {}  starts {}  failures {}  lost {}",
         clean(&job.name),
         job.stage.replace('_', "-"),
         job.starts,

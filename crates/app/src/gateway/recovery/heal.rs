@@ -110,6 +110,7 @@ impl Heal {
         let next = self.what_next(&replica, incident.as_ref().map(|detail| &detail.incident));
         Ok(WhyView {
             replica: replica.id.name.to_string(),
+            node: self.0.state.node_of(name).map(|node| node.name),
             service: replica.id.service.to_string(),
             health: live.health().label().into(),
             gate: gate.into(),
@@ -133,6 +134,9 @@ impl Heal {
             Some(_) => "nothing for you: recovery is at work".into(),
             None if replica.live.gate() == Gate::Open => "nothing: it serves".into(),
             None if replica.live.duty() == Duty::Standby => "nothing: it stands by".into(),
+            None if replica.live.evidence().by.contains(&"node") => {
+                "see to its node and what is between: `evenkeel status` tells who hears it".into()
+            }
             None if replica.live.evidence().by.contains(&"check") => {
                 "see to what the check says; it is taken back once that is over".into()
             }

@@ -39,6 +39,7 @@ impl World for GatewayWorld {
             let theirs = |o: &&Override| o.replica == seen.target && !o.owner.starts_with(OWNER);
             orders.iter().find(theirs).map(|order| order.owner.clone())
         };
+        let unreached = self.state.unreached();
         let mut all = Vec::new();
         for (_, pool) in self.state.services() {
             let members = pool.members();
@@ -49,6 +50,10 @@ impl World for GatewayWorld {
             if let Some(standbys) = &self.standbys {
                 seen.has_standby = standbys.has(&seen.service, &seen.target);
                 seen.replaced_by = standbys.replaced_by(&seen.target);
+            }
+            // Whatever was ordered there would not arrive, or not be seen to have.
+            if unreached.contains(&seen.target) {
+                seen.process = None;
             }
         }
         all
