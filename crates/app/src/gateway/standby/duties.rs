@@ -5,6 +5,7 @@ use super::super::overrides;
 use evenkeel_domain::standby::Duty;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -36,13 +37,11 @@ impl Duties {
     /// Reads what an earlier gateway has left.
     pub(super) fn load(state_dir: &Path) -> Self {
         let file = state_dir.join("standby.json");
-        let all = match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                tracing::error!(file = %file.display(), %error, "the duties of standbys are unreadable; all stand by");
-                BTreeMap::new()
-            }),
-            Err(_) => BTreeMap::new(),
-        };
+        let all = read(&file).unwrap_or_else(|error| {
+            let file = file.display();
+            tracing::error!(%file, %error, "the duties of standbys are unreadable; all stand by");
+            BTreeMap::new()
+        });
         let (written, mut changes) = watch::channel(BTreeMap::new());
         tokio::spawn(async move {
             while changes.changed().await.is_ok() {
@@ -75,6 +74,15 @@ impl Duties {
         if self.all != before {
             self.written.send_replace(self.all.clone());
         }
+    }
+}
+
+/// Empty where nobody has left any.
+fn read(file: &Path) -> io::Result<BTreeMap<String, Held>> {
+    match std::fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
     }
 }
 

@@ -173,9 +173,12 @@ impl Runner {
                     // It answers all the same: it can be promoted.
                     tracing::error!(replica = name, why, "a warm standby keeps its model");
                 }
-                self.settled.insert(name.clone(), incarnation);
-                // Its server is as ready as it is meant to be.
-                let _ = self.to_keeper.try_send(ToKeeper::MarkReady { name, incarnation });
+                // Its server is as ready as it is meant to be. The supervisor must hear it, or
+                // it would start it anew: where it cannot, this is done again.
+                let ready = ToKeeper::MarkReady { name: name.clone(), incarnation };
+                if self.to_keeper.try_send(ready).is_ok() {
+                    self.settled.insert(name, incarnation);
+                }
             }
         }
     }
