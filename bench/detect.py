@@ -239,13 +239,14 @@ def restarts(binary):
 
 
 def main():
+    global RATE
     parser = argparse.ArgumentParser()
     parser.add_argument("--evenkeel", required=True)
     parser.add_argument("--only", default="")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--rate", type=int, default=RATE, help="requests a second")
     args = parser.parse_args()
-    globals()["RATE"] = args.rate
+    RATE = args.rate
     binary = os.path.abspath(args.evenkeel)
     wanted = [part for part in args.only.split(",") if part]
     if wanted != ["restart"]:
