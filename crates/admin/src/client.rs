@@ -2,7 +2,9 @@
 
 mod recovery;
 
-use crate::view::{DegradeBody, ErrorBody, OrderBody, ScaleBody, Snapshot, UpgradeBody};
+use crate::view::{
+    DegradeBody, DetourBody, ErrorBody, OrderBody, ScaleBody, Snapshot, UpgradeBody,
+};
 use bytes::Bytes;
 use evenkeel_domain::event::Event;
 use evenkeel_domain::job::JobOrder;
@@ -262,6 +264,19 @@ impl AdminClient {
     ) -> Result<LogStream, ClientError> {
         let path = format!("/api/v1/logs/{}?lines={lines}&follow={follow}", segment(replica));
         let (response, guard) = self.send(Method::GET, &path, Bytes::new()).await?;
+        let address = self.endpoint.authority.to_string();
+        Ok(LogStream { body: response.into_body(), address, _guard: guard })
+    }
+
+    /// Leads connections to a replica to another address for as long as what is given back
+    /// is kept; it ends when the gateway has ended.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn detour(&self, replica: &str, body: &DetourBody) -> Result<LogStream, ClientError> {
+        let path = format!("/api/v1/replicas/{}/detour", segment(replica));
+        let body = serde_json::to_vec(body).map_err(|e| self.broken(e))?;
+        let (response, guard) = self.send(Method::POST, &path, body.into()).await?;
         let address = self.endpoint.authority.to_string();
         Ok(LogStream { body: response.into_body(), address, _guard: guard })
     }

@@ -13,9 +13,11 @@ use evenkeel_domain::node::NodeStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
 use evenkeel_domain::replica::Secret;
 use evenkeel_domain::settings::ServiceSettings;
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -179,6 +181,9 @@ impl ControlError {
 /// What a method of [`Control`] answers with.
 pub type ControlFuture<'a> = Pin<Box<dyn Future<Output = Result<(), ControlError>> + Send + 'a>>;
 
+/// What [`Control::detour`] answers with: something to keep.
+pub type DetourResult = Result<Box<dyn Any + Send + Sync>, ControlError>;
+
 /// What is ordered. A method answers once the order is taken, which is soon; the snapshot
 /// tells when it has come true. An order goes on when its caller leaves.
 pub trait Control: Send + Sync {
@@ -229,6 +234,13 @@ pub trait Control: Send + Sync {
 
     /// Has a standby take over, or sends it back.
     fn standby<'a>(&'a self, replica: &'a str, promote: bool, owner: &'a str) -> ControlFuture<'a>;
+
+    /// Leads connections to a replica to another address for as long as what is given back
+    /// is kept.
+    ///
+    /// # Errors
+    /// When there is no such replica, or somebody else holds the way to it.
+    fn detour(&self, replica: &str, to: SocketAddr, owner: &str, why: &str) -> DetourResult;
 
     /// Starts a job (again), or stops it.
     fn job<'a>(&'a self, name: &'a str, order: JobOrder) -> ControlFuture<'a>;

@@ -4,9 +4,10 @@ use crate::answers;
 use crate::ports::{AdminState, Source};
 use crate::view::{
     CheckView, GatewayView, JobView, Latency, NodeView, ProcessView, Readiness, ReplicaView,
-    ServiceView, Snapshot, StandbyView,
+    ServiceView, Snapshot, StandbyView, ViaView,
 };
 use crate::window::{Tally, Window};
+use evenkeel_domain::detour::Via;
 use evenkeel_domain::histogram;
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
 use evenkeel_domain::pool::RESUMED;
@@ -233,7 +234,17 @@ fn replica(
         attempts_per_second: recent.ended as f64 / at.span,
         latency_ms: Some(live.latency()).filter(|mean| !mean.is_zero()).map(millis),
         first_byte: latency(&recent.first_byte),
+        via: id.dial.via().map(|via| via_view(&via)),
         process: instance.map(|instance| process(&instance, at.unix_ms)),
+    }
+}
+
+fn via_view(via: &Via) -> ViaView {
+    ViaView {
+        to: via.to.to_string(),
+        owner: via.owner.clone(),
+        why: via.why.clone(),
+        since_unix_ms: via.since_unix_ms,
     }
 }
 

@@ -10,6 +10,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use evenkeel_domain::event::{Event, EventLog};
 use futures_util::stream;
+use std::any::Any;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -23,6 +24,10 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(250);
 /// Events of one piece.
 const PIECE: usize = 256;
+
+/// Time between two lines to whoever holds something: one that is gone is known by then,
+/// where its connection does not tell.
+const HOLD: Duration = Duration::from_millis(250);
 
 /// Turns true once, when streams must end.
 pub(crate) type Stop = watch::Receiver<bool>;
@@ -137,6 +142,33 @@ impl Lines {
             }
         }
     }
+}
+
+struct Hold {
+    _held: Box<dyn Any + Send + Sync>,
+    begun: bool,
+    stop: Stop,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Keeps something until its reader is gone.
+pub(crate) fn held(
+    held: Box<dyn Any + Send + Sync>,
+    stop: Stop,
+    place: OwnedSemaphorePermit,
+) -> Body {
+    let from = Hold { _held: held, begun: false, stop, _place: place };
+    Body::from_stream(stream::unfold(from, |mut hold| async move {
+        if hold.begun {
+            tokio::select! {
+                biased;
+                _ = hold.stop.wait_for(|stop| *stop) => return None,
+                () = tokio::time::sleep(HOLD) => {}
+            }
+        }
+        hold.begun = true;
+        Some((Ok::<_, Infallible>(Bytes::from_static(b"held\n")), hold))
+    }))
 }
 
 /// Lines as text.

@@ -290,8 +290,37 @@ pub struct ReplicaView {
     pub latency_ms: Option<f64>,
     /// Time from sending a request to the answer's head.
     pub first_byte: Latency,
+    /// Where connections to it go instead of straight to it: a drill's proxy.
+    pub via: Option<ViaView>,
     /// The process, where Evenkeel runs it.
     pub process: Option<ProcessView>,
+}
+
+/// Another way to a replica.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ViaView {
+    /// The address.
+    pub to: String,
+    /// Who asked for it.
+    pub owner: String,
+    /// What for.
+    pub why: String,
+    /// Since when.
+    pub since_unix_ms: u64,
+}
+
+/// Another address for a replica's connections.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DetourBody {
+    /// Loopback address and port of who listens there.
+    pub to: String,
+    /// Who asks for it.
+    #[serde(default)]
+    pub owner: String,
+    /// What for.
+    #[serde(default)]
+    pub why: String,
 }
 
 /// A supervised process.

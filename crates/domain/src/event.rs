@@ -57,6 +57,17 @@ pub enum EventKind {
         /// What was ordered, by whom, until when.
         what: String,
     },
+    /// Connections to a replica go another way, or straight again.
+    Detour {
+        /// The replica.
+        replica: String,
+        /// Where to; absent: straight.
+        via: Option<String>,
+        /// Who asked for it.
+        owner: String,
+        /// What for.
+        why: String,
+    },
     /// A service does less, or more again.
     Degraded {
         /// The service.

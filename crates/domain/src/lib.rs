@@ -20,6 +20,7 @@ pub mod answers;
 pub mod check;
 pub mod clock;
 pub mod conduct;
+pub mod detour;
 pub mod durable;
 pub mod endpoint;
 pub mod event;

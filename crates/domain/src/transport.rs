@@ -1,9 +1,11 @@
 //! The port through which a replica is reached.
 
+use crate::detour::Via;
 use crate::outcome::NetworkFault;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A byte stream in both directions.
@@ -36,4 +38,14 @@ pub type Dialing<'a> = Pin<Box<dyn Future<Output = Result<Connection, DialError>
 pub trait Dial: Send + Sync + fmt::Debug {
     /// One new connection. Has no deadline of its own: the caller drops the future.
     fn dial(&self) -> Dialing<'_>;
+
+    /// Where connections go instead of straight to it, if anywhere.
+    fn via(&self) -> Option<Arc<Via>> {
+        None
+    }
+
+    /// Rises whenever that changes, for who keeps connections.
+    fn turns(&self) -> u32 {
+        0
+    }
 }

@@ -1,6 +1,7 @@
 //! TCP and TLS connections to one place.
 
 use evenkeel_domain::Endpoint;
+use evenkeel_domain::detour::{Detour, Via};
 use evenkeel_domain::outcome::NetworkFault;
 use evenkeel_domain::transport::{Connection, Dial, DialError, Dialing};
 use rustls::pki_types::ServerName;
@@ -14,17 +15,28 @@ use tokio_rustls::TlsConnector;
 pub struct TcpDialer {
     host: Box<str>,
     port: u16,
+    way: Arc<Detour>,
 }
 
 impl TcpDialer {
     /// To this endpoint; names are resolved at each connection.
     #[must_use]
     pub fn new(endpoint: &Endpoint) -> Self {
-        Self { host: endpoint.host.clone(), port: endpoint.port }
+        Self { host: endpoint.host.clone(), port: endpoint.port, way: Arc::default() }
+    }
+
+    /// By this way.
+    #[must_use]
+    pub fn by(self, way: Arc<Detour>) -> Self {
+        Self { way, ..self }
     }
 
     async fn tcp(&self) -> Result<TcpStream, DialError> {
-        let stream = TcpStream::connect((&*self.host, self.port)).await.map_err(|e| DialError {
+        let stream = match self.way.via() {
+            Some(via) => TcpStream::connect(via.to).await,
+            None => TcpStream::connect((&*self.host, self.port)).await,
+        };
+        let stream = stream.map_err(|e| DialError {
             fault: fault_of(&e),
             text: format!("connecting to {}:{}: {e}", self.host, self.port),
         })?;
@@ -49,6 +61,14 @@ impl Dial for TcpDialer {
             let io = self.tcp().await?;
             Ok(Connection { io: Box::new(io), h2: false })
         })
+    }
+
+    fn via(&self) -> Option<Arc<Via>> {
+        self.way.via()
+    }
+
+    fn turns(&self) -> u32 {
+        self.way.turns()
     }
 }
 
@@ -78,6 +98,12 @@ impl TlsDialer {
         let name = ServerName::try_from(server_name)?.to_owned();
         Ok(Self { tcp: TcpDialer::new(endpoint), name, config })
     }
+
+    /// By this way; whoever is there must have the certificate all the same.
+    #[must_use]
+    pub fn by(self, way: Arc<Detour>) -> Self {
+        Self { tcp: self.tcp.by(way), ..self }
+    }
 }
 
 impl Dial for TlsDialer {
@@ -92,6 +118,14 @@ impl Dial for TlsDialer {
             let h2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
             Ok(Connection { io: Box::new(io), h2 })
         })
+    }
+
+    fn via(&self) -> Option<Arc<Via>> {
+        self.tcp.via()
+    }
+
+    fn turns(&self) -> u32 {
+        self.tcp.turns()
     }
 }
 
@@ -109,5 +143,21 @@ mod tests {
         };
         assert_eq!(error.fault, NetworkFault::Refused);
         assert!(error.text.contains(&port.to_string()));
+    }
+
+    #[tokio::test]
+    async fn a_way_that_is_held_is_taken_until_it_is_let_go() {
+        let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Endpoint::loopback(closed.local_addr().unwrap().port());
+        drop(closed);
+        let way = Arc::new(Detour::default());
+        let dialer = TcpDialer::new(&endpoint).by(way.clone());
+        let lease = way.hold(elsewhere.local_addr().unwrap(), "drill", "cut").unwrap();
+        assert!(dialer.dial().await.is_ok());
+        assert_eq!(dialer.via().map(|via| via.owner.clone()).as_deref(), Some("drill"));
+        drop(lease);
+        assert!(dialer.dial().await.is_err());
+        assert_eq!(dialer.turns(), 2);
     }
 }

@@ -1,5 +1,6 @@
 //! The routes. One file each for what reads, what orders and what probes ask.
 
+mod detour;
 pub(crate) mod openapi;
 mod orders;
 mod probes;
@@ -50,6 +51,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/replicas/{name}/undrain", post(orders::undrain))
         .route("/api/v1/replicas/{name}/isolate", post(orders::isolate))
         .route("/api/v1/replicas/{name}/restart", post(orders::restart))
+        .route("/api/v1/replicas/{name}/detour", post(detour::detour))
         .route("/api/v1/replicas/{name}/promote", post(orders::promote))
         .route("/api/v1/replicas/{name}/demote", post(orders::demote))
         .route("/api/v1/services/{name}/restart", post(orders::restart_service))

@@ -3,7 +3,9 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "tests and the example each use a part")]
 
 use evenkeel_admin::view::{GatewayView, OverrideView};
-use evenkeel_admin::{AdminState, Control, ControlError, ControlFuture, Follow, Source};
+use evenkeel_admin::{
+    AdminState, Control, ControlError, ControlFuture, DetourResult, Follow, Source,
+};
 use evenkeel_domain::check::{CheckState, CheckStatus, CheckValue, Unit};
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::job::JobOrder;
@@ -15,6 +17,7 @@ use evenkeel_domain::settings::{ServiceSettings, Tier};
 use evenkeel_domain::{Endpoint, Health, Outcome, Pool, Replica, ReplicaFault, clock};
 use evenkeel_wire::TcpDialer;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -78,7 +81,7 @@ pub(crate) struct Fake {
     /// Whether it drains.
     pub(crate) draining: AtomicBool,
     /// Orders given.
-    pub(crate) orders: Mutex<Vec<String>>,
+    pub(crate) orders: Arc<Mutex<Vec<String>>>,
     /// Lines that appear while the log is followed.
     pub(crate) new_lines: Mutex<Vec<String>>,
     /// When it was started.
@@ -134,7 +137,7 @@ impl Fake {
             ],
             instances: instances(),
             draining: AtomicBool::new(false),
-            orders: Mutex::default(),
+            orders: Arc::default(),
             new_lines: Mutex::default(),
             started_unix_ms: clock::unix_millis().saturating_sub(7_500_000),
         })
@@ -264,7 +267,24 @@ impl Source for Fake {
     }
 }
 
+/// Notes that what was held is not any more.
+struct LetGo(Arc<Mutex<Vec<String>>>);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push("straight".into());
+    }
+}
+
 impl Control for Fake {
+    fn detour(&self, replica: &str, to: SocketAddr, owner: &str, why: &str) -> DetourResult {
+        if replica == "nobody" {
+            return Err(ControlError::not_found("no such replica", "look"));
+        }
+        self.orders.lock().unwrap().push(format!("detour {replica} {to} {owner} {why}"));
+        Ok(Box::new(LetGo(self.orders.clone())))
+    }
+
     fn drain<'a>(
         &'a self,
         replica: &'a str,

@@ -120,3 +120,29 @@ async fn until_refused(address: SocketAddr) {
     };
     tokio::time::timeout(Duration::from_secs(10), refused).await.expect("it stops accepting");
 }
+
+#[tokio::test]
+async fn a_way_is_held_until_its_holder_is_gone() {
+    let server = start().await;
+    let body = r#"{"to":"127.0.0.1:4000","owner":"drill","why":"cut"}"#;
+    let mut stream = server.open("POST /api/v1/replicas/chat-0/detour", "", body).await;
+    until(&mut stream, &mut String::new(), "held\n").await;
+    let orders = || server.fake.orders.lock().unwrap().clone();
+    assert_eq!(orders(), ["detour chat-0 127.0.0.1:4000 drill cut"]);
+    // Nothing is said at the end of one that is killed.
+    drop(stream);
+    let let_go = async {
+        while orders().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(1), let_go).await.is_ok());
+    assert_eq!(orders()[1], "straight");
+    for (name, to, status) in
+        [("nobody", "127.0.0.1:4000", 404), ("chat-0", "10.0.0.1:80", 400), ("chat-0", "here", 400)]
+    {
+        let body = format!(r#"{{"to":"{to}"}}"#);
+        let path = format!("/api/v1/replicas/{name}/detour");
+        assert_eq!(server.post(&path, &body).await.status, status, "{to}");
+    }
+}

@@ -4,6 +4,7 @@
 use super::check::readable;
 use super::service::{ReplicaConfig, ServiceConfig};
 use evenkeel_domain::Endpoint;
+use evenkeel_domain::detour::Detour;
 use evenkeel_domain::orchestrator::InstanceSpec;
 use evenkeel_domain::replica::Secret;
 use evenkeel_domain::transport::Dial;
@@ -190,12 +191,13 @@ pub(crate) fn dialer(
     replica: &ReplicaConfig,
     endpoint: &Endpoint,
     name: &str,
+    way: Arc<Detour>,
 ) -> Result<Arc<dyn Dial>, String> {
     if !endpoint.tls {
-        return Ok(Arc::new(TcpDialer::new(endpoint)));
+        return Ok(Arc::new(TcpDialer::new(endpoint).by(way)));
     }
     let config = tls::client(&client_files(replica), true).map_err(|e| e.to_string())?;
     let name = replica.server_name.as_deref().unwrap_or(name);
     let dialer = TlsDialer::new(endpoint, name, config).map_err(|e| format!("`{name}`: {e}"))?;
-    Ok(Arc::new(dialer))
+    Ok(Arc::new(dialer.by(way)))
 }

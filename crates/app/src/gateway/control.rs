@@ -4,11 +4,14 @@ use super::orders::{self, Orders};
 use super::overrides::{Overrides, RESTART};
 use super::source::GatewayState;
 use crate::link::ToKeeper;
-use evenkeel_admin::{Control, ControlError, ControlFuture};
+use evenkeel_admin::{Control, ControlError, ControlFuture, DetourResult};
+use evenkeel_domain::detour::Lease;
+use evenkeel_domain::event::EventKind;
 use evenkeel_domain::job::JobOrder;
 use evenkeel_domain::replica::Live;
 use evenkeel_domain::{Health, Replica, clock};
 use evenkeel_health::operator::{Order, Override};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,7 +211,46 @@ impl GatewayControl {
     }
 }
 
+/// A way that is held, and said to be straight again when it is let go.
+struct HeldWay {
+    state: Arc<GatewayState>,
+    replica: String,
+    owner: String,
+    why: String,
+    _lease: Lease,
+}
+
+impl HeldWay {
+    fn say(&self, via: Option<String>) {
+        let (replica, owner, why) = (self.replica.clone(), self.owner.clone(), self.why.clone());
+        tracing::warn!(replica, via, owner, why, "the way to a replica changes");
+        self.state.shared.events.push(EventKind::Detour { replica, via, owner, why });
+    }
+}
+
+impl Drop for HeldWay {
+    fn drop(&mut self) {
+        self.say(None);
+    }
+}
+
 impl Control for GatewayControl {
+    fn detour(&self, replica: &str, to: SocketAddr, owner: &str, why: &str) -> DetourResult {
+        self.replica(replica)?;
+        let lease = self.state.detours.of(replica).hold(to, owner, why).map_err(|held| {
+            ControlError::conflict(held.to_string(), "wait until that drill is over, or end it")
+        })?;
+        let held = HeldWay {
+            state: self.state.clone(),
+            replica: replica.into(),
+            owner: owner.into(),
+            why: why.into(),
+            _lease: lease,
+        };
+        held.say(Some(to.to_string()));
+        Ok(Box::new(held))
+    }
+
     fn drain<'a>(
         &'a self,
         replica: &'a str,

@@ -305,7 +305,8 @@ impl Roster {
         // Which start of its process it is must be told anew.
         self.seen.remove(&place.name);
         let named = |e: String| format!("replica {}: {e}", place.name);
-        let dial = replicas::dialer(replica, &place.endpoint, &place.host).map_err(named)?;
+        let way = self.state.detours.of(&place.name);
+        let dial = replicas::dialer(replica, &place.endpoint, &place.host, way).map_err(named)?;
         let headers = replicas::own_headers(replica).map_err(named)?;
         Ok(Arc::new(Replica::new(Identity {
             key,

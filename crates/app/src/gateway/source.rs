@@ -9,6 +9,7 @@ use evenkeel_admin::view::{
 };
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::check::CheckStatus;
+use evenkeel_domain::detour::Detours;
 use evenkeel_domain::job::JobStatus;
 use evenkeel_domain::node::NodeStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
@@ -46,6 +47,8 @@ pub(super) struct GatewayState {
     nodes: Mutex<Vec<NodeStatus>>,
     checks: OnceLock<Arc<Checks>>,
     standbys: OnceLock<Arc<Standbys>>,
+    /// Other ways to replicas, which drills hold.
+    pub(super) detours: Detours,
 }
 
 impl GatewayState {
@@ -67,6 +70,7 @@ impl GatewayState {
             nodes: Mutex::default(),
             checks: OnceLock::new(),
             standbys: OnceLock::new(),
+            detours: Detours::default(),
         }
     }
 

@@ -30,6 +30,10 @@ pub(super) struct H1 {
     io: Box<dyn Io>,
     read: BytesMut,
     room: usize,
+    /// By which way it leads to the replica, as [`Dial::turns`] counts them.
+    ///
+    /// [`Dial::turns`]: evenkeel_domain::transport::Dial::turns
+    way: u32,
 }
 
 /// What is still to be written of a request.
@@ -40,8 +44,12 @@ struct Outgoing {
 }
 
 impl H1 {
-    pub(super) fn new(io: Box<dyn Io>) -> Self {
-        Self { io, read: BytesMut::new(), room: READ_MIN }
+    pub(super) fn new(io: Box<dyn Io>, way: u32) -> Self {
+        Self { io, read: BytesMut::new(), room: READ_MIN, way }
+    }
+
+    pub(super) fn way(&self) -> u32 {
+        self.way
     }
 
     /// Whether the other side has neither closed it nor said anything unasked.

@@ -53,7 +53,8 @@ pub(crate) struct Pools {
 pub(crate) struct Connections {
     idle: RefCell<Vec<Idle>>,
     h2: h2::Shared,
-    incarnation: Cell<Incarnation>,
+    /// Which start of the replica they lead to, and by which way.
+    lead: Cell<(Incarnation, u32)>,
 }
 
 struct Idle {
@@ -119,8 +120,8 @@ impl Pools {
     pub(crate) fn of(&self, replica: &Replica) -> Rc<Connections> {
         let mut all = self.by_replica.borrow_mut();
         let found = all.entry(replica.id.key).or_default();
-        let incarnation = replica.live.incarnation();
-        if found.incarnation.replace(incarnation) != incarnation {
+        let lead = (replica.live.incarnation(), replica.id.dial.turns());
+        if found.lead.replace(lead) != lead {
             found.idle.borrow_mut().clear();
             found.h2.clear();
         }
@@ -154,6 +155,9 @@ impl Connections {
     }
 
     fn checkin(&self, connection: H1, since: Instant) {
+        if connection.way() != self.lead.get().1 {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_MAX {
             idle.push(Idle { connection, since });
@@ -176,11 +180,12 @@ impl Connections {
                 other => return other,
             }
         }
+        let way = replica.id.dial.turns();
         let connection = Box::pin(dial(replica, template.connect)).await?;
         if connection.h2 {
             return Box::pin(h2::send_on(self, connection, replica, template)).await;
         }
-        self.exchange(H1::new(connection.io), replica, template).await
+        self.exchange(H1::new(connection.io, way), replica, template).await
     }
 
     async fn exchange(

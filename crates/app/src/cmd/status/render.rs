@@ -357,6 +357,9 @@ fn why(replica: &ReplicaView, now_ms: u64) -> String {
     if replica.gate == "open" && replica.ramp < 1.0 {
         parts.push(format!("at {:.0}% of its share", replica.ramp * 100.0));
     }
+    if let Some(via) = &replica.via {
+        parts.push(format!("reached over {} for {}: {}", via.to, via.owner, via.why));
+    }
     if replica.busy {
         parts.push("says it is busy".into());
     }
