@@ -3,6 +3,9 @@
 //! Each connection is one task. What is wrong with one client, however slow or malformed,
 //! ends that client's connection and nothing else.
 
+mod patience;
+mod quiet;
+
 use crate::handle::{self, ClientInfo};
 use crate::upstream::LocalExecutor;
 use crate::worker::Worker;
@@ -11,6 +14,8 @@ use evenkeel_wire::within;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use patience::Patience;
+use quiet::Quiet;
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
@@ -164,6 +169,9 @@ where
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut draining: watch::Receiver<bool> = worker.shared.draining.subscribe();
+    // To ask each time would cost every step of every request.
+    let ending = pin!(told_to_end(&mut draining, &asked));
+    let mut ending = Quiet::new(ending);
     let mut told = false;
     loop {
         tokio::select! {
@@ -174,7 +182,7 @@ where
                 }
                 return;
             }
-            () = told_to_end(&mut draining, &asked), if !told => {
+            () = &mut ending, if !told => {
                 told = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -201,7 +209,7 @@ fn builder(worker: &Worker) -> auto::Builder<LocalExecutor> {
         // Heads, answers and events are small: to copy them together costs less than to have
         // the kernel gather them.
         .writev(false)
-        .timer(TokioTimer::new())
+        .timer(Patience::default())
         .header_read_timeout(limits.header_time)
         .max_buf_size(limits.header_bytes.max(8192))
         .max_headers(limits.headers);

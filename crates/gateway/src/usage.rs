@@ -1,28 +1,15 @@
 //! How many tokens an answer says it took.
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Tokens of a request and its answer, as far as they were told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) prompt: Option<u64>,
     pub(crate) completion: Option<u64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Fields<'a> {
-    #[serde(borrow)]
-    prompt_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    output_tokens: Option<&'a RawValue>,
 }
 
 impl Usage {
@@ -37,12 +24,7 @@ impl Usage {
     /// Reads a `usage` object, under OpenAI's names or Anthropic's. What is no number is as
     /// good as missing.
     pub(crate) fn read(raw: &str) -> Self {
-        let fields: Fields<'_> = serde_json::from_str(raw).unwrap_or_default();
-        let number = |raw: Option<&RawValue>| raw.and_then(|r| r.get().parse().ok());
-        Self {
-            prompt: number(fields.prompt_tokens.or(fields.input_tokens)),
-            completion: number(fields.completion_tokens.or(fields.output_tokens)),
-        }
+        look(raw.as_bytes()).unwrap_or_default()
     }
 
     /// The usage that an answer's JSON names at its top, read on the way to checking that it
@@ -53,7 +35,7 @@ impl Usage {
 }
 
 /// What an answer's JSON tells at its top.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Told<'a> {
     pub(crate) usage: Usage,
     /// The model that gave it, as it stands there; empty where its name has escapes.
@@ -63,82 +45,135 @@ pub(crate) struct Told<'a> {
 impl<'a> Told<'a> {
     /// Reads it on the way to checking that it is one whole JSON value. `None` when it is none.
     pub(crate) fn of_json(bytes: &'a [u8]) -> Option<Self> {
-        let Top(found) = serde_json::from_slice(bytes).ok()?;
-        let name = found.model.map(RawValue::get).unwrap_or_default();
-        let plain = name.strip_prefix('"').and_then(|n| n.strip_suffix('"'));
-        Some(Self {
-            usage: found.usage.map_or_else(Usage::default, |raw| Usage::read(raw.get())),
-            model: plain.filter(|name| !name.contains('\\')).unwrap_or_default(),
-        })
+        look(bytes)
     }
 }
 
-/// Fields of the JSON value, where it is an object.
-#[derive(Default)]
-struct Found<'a> {
-    usage: Option<&'a RawValue>,
-    model: Option<&'a RawValue>,
-}
+/// What is looked for in a JSON value of whatever kind. What is of another kind is passed
+/// over, and only what is no JSON is an error.
+trait Look<'de>: Default {
+    fn number(_: u64) -> Self {
+        Self::default()
+    }
 
-/// Any JSON value, and some of its fields.
-struct Top<'a>(Found<'a>);
+    /// A text without escapes.
+    fn text(_: &'de str) -> Self {
+        Self::default()
+    }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Any).map(Top)
+    /// A field of an object, whose value must be taken from `map`.
+    fn field<A: MapAccess<'de>>(&mut self, _: Key, map: &mut A) -> Result<(), A::Error> {
+        map.next_value::<IgnoredAny>().map(drop)
     }
 }
 
-struct Any;
+impl Look<'_> for Option<u64> {
+    fn number(number: u64) -> Self {
+        Some(number)
+    }
+}
 
-impl<'de> Visitor<'de> for Any {
-    type Value = Found<'de>;
+impl<'de> Look<'de> for &'de str {
+    fn text(text: &'de str) -> Self {
+        text
+    }
+}
+
+impl<'de> Look<'de> for Usage {
+    fn field<A: MapAccess<'de>>(&mut self, key: Key, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            Key::PromptTokens => self.prompt = map.next_value_seed(Seed::new())?,
+            Key::CompletionTokens => self.completion = map.next_value_seed(Seed::new())?,
+            Key::InputTokens => self.prompt = self.prompt.or(map.next_value_seed(Seed::new())?),
+            Key::OutputTokens => {
+                self.completion = self.completion.or(map.next_value_seed(Seed::new())?);
+            }
+            _ => map.next_value::<IgnoredAny>().map(drop)?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Look<'de> for Told<'de> {
+    fn field<A: MapAccess<'de>>(&mut self, key: Key, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            Key::Usage => self.usage = map.next_value_seed(Seed::new())?,
+            Key::Model => self.model = map.next_value_seed(Seed::new())?,
+            _ => map.next_value::<IgnoredAny>().map(drop)?,
+        }
+        Ok(())
+    }
+}
+
+/// Looks at one whole JSON value; `None` when it is none.
+fn look<'a, T: Look<'a>>(bytes: &'a [u8]) -> Option<T> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let found = Seed::new().deserialize(&mut json).ok()?;
+    json.end().ok().map(|()| found)
+}
+
+struct Seed<T>(PhantomData<T>);
+
+impl<T> Seed<T> {
+    fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'de, T: Look<'de>> DeserializeSeed<'de> for Seed<T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<T, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de, T: Look<'de>> Visitor<'de> for Seed<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = Found::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut found = T::default();
         while let Some(key) = map.next_key()? {
-            match key {
-                Key::Usage => found.usage = Some(map.next_value()?),
-                Key::Model => found.model = Some(map.next_value()?),
-                Key::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
+            found.field(key, &mut map)?;
         }
         Ok(found)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Found::default())
+        Ok(T::default())
     }
 
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Found::default())
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        Ok(T::number(number))
     }
 
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Found::default())
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<T, E> {
+        Ok(T::text(text))
     }
 
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Found::default())
+    fn visit_str<E: Error>(self, _: &str) -> Result<T, E> {
+        Ok(T::default())
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Found::default())
+    fn visit_bool<E: Error>(self, _: bool) -> Result<T, E> {
+        Ok(T::default())
     }
 
-    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(Found::default())
+    fn visit_i64<E: Error>(self, _: i64) -> Result<T, E> {
+        Ok(T::default())
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Found::default())
+    fn visit_f64<E: Error>(self, _: f64) -> Result<T, E> {
+        Ok(T::default())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<T, E> {
+        Ok(T::default())
     }
 }
 
@@ -146,6 +181,10 @@ impl<'de> Visitor<'de> for Any {
 enum Key {
     Usage,
     Model,
+    PromptTokens,
+    CompletionTokens,
+    InputTokens,
+    OutputTokens,
     Other,
 }
 
@@ -163,6 +202,10 @@ impl<'de> Deserialize<'de> for Key {
                 Ok(match name {
                     "usage" => Key::Usage,
                     "model" => Key::Model,
+                    "prompt_tokens" => Key::PromptTokens,
+                    "completion_tokens" => Key::CompletionTokens,
+                    "input_tokens" => Key::InputTokens,
+                    "output_tokens" => Key::OutputTokens,
                     _ => Key::Other,
                 })
             }
