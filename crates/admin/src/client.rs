@@ -3,7 +3,7 @@
 mod recovery;
 
 use crate::view::{
-    DegradeBody, DetourBody, ErrorBody, OrderBody, ScaleBody, Snapshot, UpgradeBody,
+    ClockBody, DegradeBody, DetourBody, ErrorBody, OrderBody, ScaleBody, Snapshot, UpgradeBody,
 };
 use bytes::Bytes;
 use evenkeel_domain::event::Event;
@@ -274,9 +274,21 @@ impl AdminClient {
     /// # Errors
     /// See [`ClientError`].
     pub async fn detour(&self, replica: &str, body: &DetourBody) -> Result<LogStream, ClientError> {
-        let path = format!("/api/v1/replicas/{}/detour", segment(replica));
+        self.hold(&format!("/api/v1/replicas/{}/detour", segment(replica)), body).await
+    }
+
+    /// Puts the gateway's wall clock ahead or behind for as long as what is given back is
+    /// kept.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn clock(&self, body: &ClockBody) -> Result<LogStream, ClientError> {
+        self.hold("/api/v1/clock", body).await
+    }
+
+    async fn hold<T: Serialize>(&self, path: &str, body: &T) -> Result<LogStream, ClientError> {
         let body = serde_json::to_vec(body).map_err(|e| self.broken(e))?;
-        let (response, guard) = self.send(Method::POST, &path, body.into()).await?;
+        let (response, guard) = self.send(Method::POST, path, body.into()).await?;
         let address = self.endpoint.authority.to_string();
         Ok(LogStream { body: response.into_body(), address, _guard: guard })
     }

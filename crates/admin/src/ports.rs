@@ -181,8 +181,8 @@ impl ControlError {
 /// What a method of [`Control`] answers with.
 pub type ControlFuture<'a> = Pin<Box<dyn Future<Output = Result<(), ControlError>> + Send + 'a>>;
 
-/// What [`Control::detour`] answers with: something to keep.
-pub type DetourResult = Result<Box<dyn Any + Send + Sync>, ControlError>;
+/// Something that lasts until this is dropped.
+pub type Held = Box<dyn Any + Send + Sync>;
 
 /// What is ordered. A method answers once the order is taken, which is soon; the snapshot
 /// tells when it has come true. An order goes on when its caller leaves.
@@ -240,7 +240,20 @@ pub trait Control: Send + Sync {
     ///
     /// # Errors
     /// When there is no such replica, or somebody else holds the way to it.
-    fn detour(&self, replica: &str, to: SocketAddr, owner: &str, why: &str) -> DetourResult;
+    fn detour(
+        &self,
+        replica: &str,
+        to: SocketAddr,
+        owner: &str,
+        why: &str,
+    ) -> Result<Held, ControlError>;
+
+    /// Puts the wall clock of this process so many milliseconds ahead, or behind where
+    /// negative, for as long as what is given back is kept.
+    ///
+    /// # Errors
+    /// When it is wrong already.
+    fn clock(&self, ahead_ms: i64, owner: &str, why: &str) -> Result<Held, ControlError>;
 
     /// Starts a job (again), or stops it.
     fn job<'a>(&'a self, name: &'a str, order: JobOrder) -> ControlFuture<'a>;

@@ -5,12 +5,11 @@
 
 use crate::api::Api;
 use crate::error::ApiError;
-use crate::ports::Follow;
+use crate::ports::{Follow, Held};
 use axum::body::Body;
 use bytes::Bytes;
 use evenkeel_domain::event::{Event, EventLog};
 use futures_util::stream;
-use std::any::Any;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -145,18 +144,14 @@ impl Lines {
 }
 
 struct Hold {
-    _held: Box<dyn Any + Send + Sync>,
+    _held: Held,
     begun: bool,
     stop: Stop,
     _place: OwnedSemaphorePermit,
 }
 
 /// Keeps something until its reader is gone.
-pub(crate) fn held(
-    held: Box<dyn Any + Send + Sync>,
-    stop: Stop,
-    place: OwnedSemaphorePermit,
-) -> Body {
+pub(crate) fn held(held: Held, stop: Stop, place: OwnedSemaphorePermit) -> Body {
     let from = Hold { _held: held, begun: false, stop, _place: place };
     Body::from_stream(stream::unfold(from, |mut hold| async move {
         if hold.begun {

@@ -323,6 +323,20 @@ pub struct DetourBody {
     pub why: String,
 }
 
+/// A wall clock that is to be wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClockBody {
+    /// How far ahead of the system's, in milliseconds; negative for behind.
+    pub ahead_ms: i64,
+    /// Who asks for it.
+    #[serde(default)]
+    pub owner: String,
+    /// What for.
+    #[serde(default)]
+    pub why: String,
+}
+
 /// A supervised process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ProcessView {

@@ -1,6 +1,6 @@
 //! The routes. One file each for what reads, what orders and what probes ask.
 
-mod detour;
+mod held;
 pub(crate) mod openapi;
 mod orders;
 mod probes;
@@ -51,7 +51,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/replicas/{name}/undrain", post(orders::undrain))
         .route("/api/v1/replicas/{name}/isolate", post(orders::isolate))
         .route("/api/v1/replicas/{name}/restart", post(orders::restart))
-        .route("/api/v1/replicas/{name}/detour", post(detour::detour))
+        .route("/api/v1/replicas/{name}/detour", post(held::detour))
         .route("/api/v1/replicas/{name}/promote", post(orders::promote))
         .route("/api/v1/replicas/{name}/demote", post(orders::demote))
         .route("/api/v1/services/{name}/restart", post(orders::restart_service))
@@ -68,6 +68,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/pause", post(recovery::pause))
         .route("/api/v1/resume", post(recovery::resume))
         .route("/api/v1/storm/reset", post(recovery::reset_storm))
+        .route("/api/v1/clock", post(held::clock))
         .route("/api/v1/reload", post(orders::reload))
         .route("/api/v1/upgrade", post(orders::upgrade))
         .route("/api/v1/stop", post(orders::stop))

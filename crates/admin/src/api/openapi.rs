@@ -1,6 +1,6 @@
 //! The API's description, made from the handlers themselves.
 
-use super::{detour, orders, probes, read, recovery};
+use super::{held, orders, probes, read, recovery};
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi};
@@ -17,7 +17,7 @@ use utoipa::{Modify, OpenApi as _};
     paths(
         read::snapshot, read::events, read::logs, serve,
         orders::drain, orders::undrain, orders::isolate, orders::restart,
-        orders::promote, orders::demote, detour::detour,
+        orders::promote, orders::demote, held::detour, held::clock,
         orders::restart_service, orders::degrade, orders::scale, orders::job_restart, orders::job_stop, orders::reload, orders::upgrade, orders::stop,
         recovery::list, recovery::show, recovery::why, recovery::plan, recovery::pause,
         recovery::resume, recovery::approve, recovery::force, recovery::reset_storm,

@@ -3,9 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "tests and the example each use a part")]
 
 use evenkeel_admin::view::{GatewayView, OverrideView};
-use evenkeel_admin::{
-    AdminState, Control, ControlError, ControlFuture, DetourResult, Follow, Source,
-};
+use evenkeel_admin::{AdminState, Control, ControlError, ControlFuture, Follow, Held, Source};
 use evenkeel_domain::check::{CheckState, CheckStatus, CheckValue, Unit};
 use evenkeel_domain::event::EventLog;
 use evenkeel_domain::job::JobOrder;
@@ -277,11 +275,22 @@ impl Drop for LetGo {
 }
 
 impl Control for Fake {
-    fn detour(&self, replica: &str, to: SocketAddr, owner: &str, why: &str) -> DetourResult {
+    fn detour(
+        &self,
+        replica: &str,
+        to: SocketAddr,
+        owner: &str,
+        why: &str,
+    ) -> Result<Held, ControlError> {
         if replica == "nobody" {
             return Err(ControlError::not_found("no such replica", "look"));
         }
         self.orders.lock().unwrap().push(format!("detour {replica} {to} {owner} {why}"));
+        Ok(Box::new(LetGo(self.orders.clone())))
+    }
+
+    fn clock(&self, ahead_ms: i64, owner: &str, why: &str) -> Result<Held, ControlError> {
+        self.orders.lock().unwrap().push(format!("clock {ahead_ms} {owner} {why}"));
         Ok(Box::new(LetGo(self.orders.clone())))
     }
 

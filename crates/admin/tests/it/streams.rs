@@ -138,6 +138,11 @@ async fn a_way_is_held_until_its_holder_is_gone() {
     };
     assert!(tokio::time::timeout(Duration::from_secs(1), let_go).await.is_ok());
     assert_eq!(orders()[1], "straight");
+    let body = r#"{"ahead_ms":-3600000,"owner":"drill"}"#;
+    let mut stream = server.open("POST /api/v1/clock", "", body).await;
+    until(&mut stream, &mut String::new(), "held\n").await;
+    assert_eq!(orders()[2], "clock -3600000 drill ");
+    assert_eq!(server.post("/api/v1/clock", r#"{"ahead_ms":0}"#).await.status, 400);
     for (name, to, status) in
         [("nobody", "127.0.0.1:4000", 404), ("chat-0", "10.0.0.1:80", 400), ("chat-0", "here", 400)]
     {

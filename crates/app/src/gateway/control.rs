@@ -4,7 +4,7 @@ use super::orders::{self, Orders};
 use super::overrides::{Overrides, RESTART};
 use super::source::GatewayState;
 use crate::link::ToKeeper;
-use evenkeel_admin::{Control, ControlError, ControlFuture, DetourResult};
+use evenkeel_admin::{Control, ControlError, ControlFuture, Held};
 use evenkeel_domain::detour::Lease;
 use evenkeel_domain::event::EventKind;
 use evenkeel_domain::job::JobOrder;
@@ -235,7 +235,13 @@ impl Drop for HeldWay {
 }
 
 impl Control for GatewayControl {
-    fn detour(&self, replica: &str, to: SocketAddr, owner: &str, why: &str) -> DetourResult {
+    fn detour(
+        &self,
+        replica: &str,
+        to: SocketAddr,
+        owner: &str,
+        why: &str,
+    ) -> Result<Held, ControlError> {
         self.replica(replica)?;
         let lease = self.state.detours.of(replica).hold(to, owner, why).map_err(|held| {
             ControlError::conflict(held.to_string(), "wait until that drill is over, or end it")
@@ -249,6 +255,17 @@ impl Control for GatewayControl {
         };
         held.say(Some(to.to_string()));
         Ok(Box::new(held))
+    }
+
+    fn clock(&self, ahead_ms: i64, owner: &str, why: &str) -> Result<Held, ControlError> {
+        let step = clock::step_wall(ahead_ms).ok_or_else(|| {
+            ControlError::conflict(
+                "the clock is wrong already",
+                "wait until the drill that has put it so is over, or end it",
+            )
+        })?;
+        tracing::warn!(ahead_ms, owner, why, "the wall clock is put wrong, by order");
+        Ok(Box::new(step))
     }
 
     fn drain<'a>(
