@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(crate) type Counter = (&'static str, &'static str, fn(&AnswerCounts) -> u64);
 
 /// All of them.
-pub(crate) const COUNTERS: [Counter; 13] = [
+pub(crate) const COUNTERS: [Counter; 14] = [
     ("evenkeel_quorum_agreed", "Requests on whose answer enough replicas agreed.", |c| {
         c.agreed.load(Relaxed)
     }),
@@ -30,6 +30,9 @@ pub(crate) const COUNTERS: [Counter; 13] = [
     }),
     ("evenkeel_fallback_service", "Requests that another service answered.", |c| {
         c.fallback_service.load(Relaxed)
+    }),
+    ("evenkeel_failed_over", "Requests answered elsewhere while failed over.", |c| {
+        c.failed_over.load(Relaxed)
     }),
     ("evenkeel_fallback_cache", "Requests answered from the cache for want of others.", |c| {
         c.fallback_cache.load(Relaxed)

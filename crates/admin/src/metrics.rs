@@ -5,6 +5,7 @@
 
 use crate::answers;
 mod check;
+mod fail_over;
 mod job;
 mod keys;
 mod load;
@@ -331,6 +332,7 @@ impl Reading {
             })?;
         }
         self.promotions(to)?;
+        self.failed_over(to)?;
         let help = "Replicas that take traffic.";
         to.gauges("evenkeel_replicas_open", help, &mut |to| {
             self.pools.iter().try_for_each(|p| gauge(to, &[("service", &*p.name)], p.open() as f64))

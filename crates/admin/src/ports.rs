@@ -312,6 +312,9 @@ pub trait Healing: Send + Sync {
     /// Does a step now.
     fn force<'a>(&'a self, id: &'a str, step: &'a str, owner: &'a str) -> ControlFuture<'a>;
 
+    /// Ends what its steps keep in force.
+    fn undo<'a>(&'a self, id: &'a str, owner: &'a str) -> ControlFuture<'a>;
+
     /// Ends the storm stop.
     fn reset_storm<'a>(&'a self, owner: &'a str) -> ControlFuture<'a>;
 }

@@ -95,12 +95,18 @@ fn standing_by(mut view: ServiceView, standby: Option<StandbyView>) -> ServiceVi
 }
 
 /// Whether traffic is taken: the gateway does not drain, and every core service has a
-/// replica that takes some.
+/// replica that takes some, or another service that stands in.
 pub(crate) fn readiness(source: &dyn Source, gateway: &GatewayView) -> Readiness {
-    let not_ready: Vec<String> = source
-        .services()
+    let services = source.services();
+    let stood_in = |pool: &Pool| {
+        let name = pool.stand_in();
+        services.iter().any(|(_, other)| Some(&other.name) == name.as_ref() && other.open() > 0)
+    };
+    let not_ready: Vec<String> = services
         .iter()
-        .filter(|(settings, pool)| settings.tier == Tier::Core && pool.open() == 0)
+        .filter(|(settings, pool)| {
+            settings.tier == Tier::Core && pool.open() == 0 && !stood_in(pool)
+        })
         .map(|(settings, _)| settings.name.clone())
         .collect();
     let draining = gateway.draining;
@@ -124,6 +130,7 @@ fn service(
         balance: settings.balance.clone(),
         models: settings.models.clone(),
         ready: open > 0,
+        failed_over_to: pool.stand_in().map(|name| name.to_string()),
         open,
         expected: pool.expected() as u64,
         active: counts.active.load(Relaxed),

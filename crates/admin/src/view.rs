@@ -153,6 +153,9 @@ pub struct ServiceView {
     pub models: Vec<String>,
     /// Whether at least one replica is open.
     pub ready: bool,
+    /// The service that answers in its place; absent while it answers by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_over_to: Option<String>,
     /// Replicas that take traffic.
     pub open: u64,
     /// Replicas meant to: all but drained and stopped ones.

@@ -90,6 +90,13 @@ pub enum EventKind {
         /// What made it so.
         why: String,
     },
+    /// Another service answers in a service's place, or nobody any more.
+    FailedOver {
+        /// The service.
+        service: String,
+        /// Who answers; absent: its own replicas.
+        to: Option<String>,
+    },
     /// A standby has taken over, or goes back; or its first answer was timed.
     Standby {
         /// The service.

@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What clients call: settings of one configuration, and the pool that outlives it.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub struct Pool {
     expected_gap_us: AtomicU64,
     /// When a second attempt beside a slow one pays, in microseconds; 0 for never.
     hedge_us: AtomicU64,
+    /// The service that answers in its place, while one does.
+    stand_in: watch::Sender<Option<Arc<str>>>,
     /// What its limits are held against.
     pub account: Arc<Account>,
     /// Counters.
@@ -217,6 +219,7 @@ impl Pool {
             expected_us: AtomicU64::new(0),
             expected_gap_us: AtomicU64::new(0),
             hedge_us: AtomicU64::new(0),
+            stand_in: watch::Sender::new(None),
             counts: Counts::default(),
         }
     }
@@ -289,6 +292,30 @@ impl Pool {
     pub fn set_hedge_after(&self, after: Option<Duration>) {
         let us = after.map_or(0, |a| u64::try_from(a.as_micros()).unwrap_or(u64::MAX));
         self.hedge_us.store(us, Relaxed);
+    }
+
+    /// The service that answers in its place, while one does.
+    #[must_use]
+    pub fn stand_in(&self) -> Option<Arc<str>> {
+        self.stand_in.borrow().clone()
+    }
+
+    /// Has another service answer in its place, or nobody any more; gives whether that is
+    /// new. For recovery only.
+    pub fn set_stand_in(&self, service: Option<&str>) -> bool {
+        self.stand_in.send_if_modified(|now| {
+            let changes = now.as_deref() != service;
+            if changes {
+                *now = service.map(Arc::from);
+            }
+            changes
+        })
+    }
+
+    /// Returns once another service answers in its place.
+    pub async fn stood_in(&self) {
+        // The sender is its own: it cannot go before.
+        let _ = self.stand_in.subscribe().wait_for(Option::is_some).await;
     }
 
     /// How many replicas take traffic: those on duty, or else standbys in their place.

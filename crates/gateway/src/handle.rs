@@ -187,6 +187,7 @@ impl Call<'_> {
             self.may_use(&table, &entry)?;
             self.bill(&table, &entry, wanted, Ask { stream: true, ..Ask::default() })?;
             // Rare things are boxed, here and below: their size would be every request's.
+            let entry = table.stand_in(&entry).unwrap_or(entry);
             return Box::pin(upgrade::relay(self, &entry, &head, upgrade)).await;
         }
         if matches!(found, Found::ByModel)
@@ -204,6 +205,7 @@ impl Call<'_> {
         if answers::concern(&routed, &body) {
             return Box::pin(answers::answer(self, routed, head, body)).await;
         }
+        let routed = answers::redirect(&table, routed, &body);
         self.exchange(routed, head, body, None).await
     }
 

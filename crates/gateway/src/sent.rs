@@ -20,6 +20,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Whether a request may be sent again although a replica has seen it.
+pub(crate) fn is_repeatable(head: &Parts, stateful: bool, grpc: bool) -> bool {
+    let inference = head.method == Method::POST && route::is_inference(head.uri.path());
+    let idempotent = head.method.is_idempotent() || head.headers.contains_key("idempotency-key");
+    !stateful && (grpc || inference || idempotent)
+}
+
 impl Call<'_> {
     /// The request as it is sent, on whichever attempt.
     pub(crate) fn template(
@@ -32,11 +39,7 @@ impl Call<'_> {
         let settings = &routed.entry.service.settings;
         let path = head.uri.path();
         let inference = head.method == Method::POST && route::is_inference(path);
-        let repeatable = !routed.stateful
-            && (self.grpc
-                || inference
-                || head.method.is_idempotent()
-                || head.headers.contains_key("idempotency-key"));
+        let repeatable = is_repeatable(&head, routed.stateful, self.grpc);
         let total =
             own_deadline.map_or(settings.deadlines.total, |d| d.min(settings.deadlines.total));
         let mut headers = head.headers;

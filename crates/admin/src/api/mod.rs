@@ -63,6 +63,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/incidents/{id}", get(recovery::show))
         .route("/api/v1/incidents/{id}/approve", post(recovery::approve))
         .route("/api/v1/incidents/{id}/force", post(recovery::force))
+        .route("/api/v1/incidents/{id}/undo", post(recovery::undo))
         .route("/api/v1/replicas/{name}/why", get(recovery::why))
         .route("/api/v1/replicas/{name}/plan", get(recovery::plan))
         .route("/api/v1/pause", post(recovery::pause))

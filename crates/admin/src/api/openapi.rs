@@ -20,7 +20,7 @@ use utoipa::{Modify, OpenApi as _};
         orders::promote, orders::demote, held::detour, held::clock,
         orders::restart_service, orders::degrade, orders::scale, orders::job_restart, orders::job_stop, orders::reload, orders::upgrade, orders::stop,
         recovery::list, recovery::show, recovery::why, recovery::plan, recovery::pause,
-        recovery::resume, recovery::approve, recovery::force, recovery::reset_storm,
+        recovery::resume, recovery::approve, recovery::force, recovery::undo, recovery::reset_storm,
         probes::livez, probes::readyz, probes::metrics,
     ),
     security(("token" = [])),

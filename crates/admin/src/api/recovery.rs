@@ -144,6 +144,16 @@ pub(crate) async fn force(State(api): State<Api>, Path(id): Path<String>, body: 
     run_on(async move { healing.force(&id, &step, &owner).await }).await
 }
 
+/// Ends what the steps of an incident keep in force: copies, a service that stands in.
+#[utoipa::path(post, path = "/api/v1/incidents/{id}/undo", tag = "incidents",
+    params(("id" = String, Path, description = "The incident")),
+    request_body(content = Option<HealBody>), responses(Responses))]
+pub(crate) async fn undo(State(api): State<Api>, Path(id): Path<String>, body: Body) -> Answer {
+    let owner = owner(read::<HealBody>(body)?.owner)?;
+    let healing = healing(&api)?;
+    run_on(async move { healing.undo(&id, &owner).await }).await
+}
+
 /// Ends the storm stop.
 #[utoipa::path(post, path = "/api/v1/storm/reset", tag = "incidents",
     request_body(content = Option<HealBody>), responses(Responses))]

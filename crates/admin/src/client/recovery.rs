@@ -85,6 +85,15 @@ impl AdminClient {
         self.post(&format!("/api/v1/incidents/{}/force", segment(id)), &body).await
     }
 
+    /// Ends what the steps of an incident keep in force.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn undo(&self, id: &str, owner: &str) -> Result<(), ClientError> {
+        let body = HealBody { owner: owner.to_owned(), ..HealBody::default() };
+        self.post(&format!("/api/v1/incidents/{}/undo", segment(id)), &body).await
+    }
+
     /// Ends the storm stop.
     ///
     /// # Errors

@@ -90,6 +90,9 @@ pub struct IncidentView {
     pub held: String,
     /// What a person can do next; empty for nothing.
     pub next: String,
+    /// What it keeps in force until it is over.
+    #[serde(default)]
+    pub holds: Vec<String>,
 }
 
 /// One measurement that spoke against a replica.
@@ -178,6 +181,12 @@ pub struct PlanStepView {
     pub what: String,
     /// Whether it would be done, and if not, why.
     pub verdict: String,
+    /// What it touches beside the replica that is out of traffic anyway.
+    #[serde(default)]
+    pub touches: String,
+    /// How it is undone; empty for what cannot be.
+    #[serde(default)]
+    pub undo: String,
 }
 
 /// Body of a pause.
@@ -258,6 +267,7 @@ impl IncidentView {
             note: incident.note.clone(),
             held: held.to_owned(),
             next: incident.next.clone(),
+            holds: incident.holds.iter().map(|hold| hold.what.text()).collect(),
         }
     }
 }

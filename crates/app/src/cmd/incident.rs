@@ -55,6 +55,13 @@ enum What {
         #[command(flatten)]
         by: By,
     },
+    /// End what its steps keep in force: copies, a service that stands in
+    Undo {
+        /// The incident's number
+        id: String,
+        #[command(flatten)]
+        by: By,
+    },
     /// End the storm stop
     ResetStorm {
         #[command(flatten)]
@@ -92,6 +99,10 @@ pub(crate) async fn run(args: Args, client: &AdminClient) -> Result<ExitCode, Cl
         What::Force { id, step, by } => {
             client.force(&id, &step, &by.owner).await?;
             println!("{id}: {step} ordered; `evenkeel incident show {id}` shows how it goes");
+        }
+        What::Undo { id, by } => {
+            client.undo(&id, &by.owner).await?;
+            println!("{id}: undone; `evenkeel incident show {id}` shows what was");
         }
         What::ResetStorm { by } => {
             client.reset_storm(&by.owner).await?;
@@ -139,6 +150,8 @@ async fn plan(client: &AdminClient, replica: &str) -> Result<(), ClientError> {
     println!("{replica}{incident}\n  next: {}", plan.next);
     for (n, step) in plan.steps.iter().enumerate() {
         println!("  {}. {}\n     {}", n + 1, step.what, step.verdict);
+        let undo = if step.undo.is_empty() { "no undo" } else { &step.undo };
+        println!("     touches {}; {undo}", step.touches);
     }
     println!("  then a person is called");
     Ok(())
@@ -173,6 +186,9 @@ fn shown(detail: &IncidentDetail, now: u64) -> String {
     for row in &detail.rows {
         let at = clock(row.at_unix_ms);
         out.push_str(&format!("    {at}  {:<10} {}  (epoch {})\n", row.kind, row.text, row.epoch));
+    }
+    for hold in &one.holds {
+        out.push_str(&format!("  in force  {hold}; `evenkeel incident undo {}` ends it\n", one.id));
     }
     if !one.held.is_empty() {
         out.push_str(&format!("  now       {}\n", one.held));

@@ -8,7 +8,7 @@ use super::job;
 use super::keys;
 use super::located::Problem;
 use super::node;
-use super::recovery;
+use super::playbook;
 use super::replicas;
 use super::scale;
 use super::service::{ReplicaConfig, ServiceConfig};
@@ -56,7 +56,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     if config.service.is_empty() && config.job.is_empty() {
         problems.add("service", "no service is configured; add a [[service]] with a replica");
     }
-    for (key, text) in recovery::problems(config).into_iter().chain(job::problems(config)) {
+    for (key, text) in playbook::problems(config).into_iter().chain(job::problems(config)) {
         problems.add(key, text);
     }
     for (key, text) in checks::problems(config).into_iter().chain(node::problems(config)) {

@@ -15,6 +15,7 @@ mod job;
 pub(crate) mod keys;
 mod located;
 mod node;
+mod playbook;
 mod recovery;
 pub(crate) mod replicas;
 mod scale;
@@ -34,6 +35,7 @@ pub(crate) use service::{ReplicaConfig, ServiceConfig};
 pub(crate) use sources::{Sources, beside, key_file};
 pub(crate) use trace::{Collector, collector};
 
+use evenkeel_domain::settings::ServiceSettings;
 use std::path::{Path, PathBuf};
 
 /// The file that is read when none is named.
@@ -49,6 +51,13 @@ pub(crate) fn load(path: &Path) -> Result<(Sources, Config), ConfigErrors> {
     let sources = Sources::read(path)?;
     let config = sources.parse(path)?;
     Ok((sources, config))
+}
+
+/// A service's settings, with what playbooks let be done about it.
+pub(crate) fn settings(config: &Config, service: &ServiceConfig) -> ServiceSettings {
+    let mut settings = service.settings();
+    settings.answers.fails_over = playbook::fails_over(config, &service.name);
+    settings
 }
 
 /// Where state is kept: set, or systemd's, or the user's.

@@ -3,7 +3,7 @@
 
 use super::file::Config;
 use evenkeel_domain::Endpoint;
-use evenkeel_domain::incident::{Action, Playbook, Rules, Step, Verify, When};
+use evenkeel_domain::incident::{Action, Elsewhere, More, Playbook, Step, Verify, When};
 use evenkeel_recovery::Book;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,9 +13,9 @@ use std::time::Duration;
 /// The journal's file in the state directory.
 const FILE: &str = "store/journal.db";
 /// Steps of one playbook: an incident carries them all.
-const STEPS: usize = 32;
+pub(super) const STEPS: usize = 32;
 /// A step that may take longer is a mistake: nobody would be called for a day.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// How long a hung process may take to end, unless set.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -42,6 +42,12 @@ pub(crate) enum ActionName {
     Restart,
     /// Have a standby take over, if too few others serve.
     Promote,
+    /// Start more copies of its service until the incident is over: `add` so many, or have
+    /// `copies` run. Needs [service.scale].
+    Scale,
+    /// Have the service that `to` names answer, where none of its own replicas can, until the
+    /// incident is over.
+    FailOver,
     /// Move what is under way on it to its peers.
     MoveStreams,
     /// Have the model server load its model again, by a POST to `path`.
@@ -76,6 +82,12 @@ pub(crate) struct StepConfig {
     #[serde(default, with = "humantime_serde::option")]
     #[schemars(with = "Option<String>")]
     pub(crate) grace: Option<Duration>,
+    /// For `scale`: so many more copies.
+    pub(crate) add: Option<u32>,
+    /// For `scale`: so many copies.
+    pub(crate) copies: Option<u32>,
+    /// For `fail_over`: who answers, such as `{ service = "chat-b" }`.
+    pub(crate) to: Option<Elsewhere>,
     /// For `reload`: path on the replica.
     pub(crate) path: Option<String>,
     /// For `reload`: JSON body, `{}` by default.
@@ -104,10 +116,10 @@ pub(crate) fn book(config: &Config) -> Book {
     }
 }
 
-type Wrong = (&'static str, String);
+pub(super) type Wrong = (&'static str, String);
 
 /// A step that makes sense, or (key, what is wrong with it).
-fn step(config: &StepConfig) -> Result<Step, Wrong> {
+pub(super) fn step(config: &StepConfig) -> Result<Step, Wrong> {
     let action = action(config)?;
     only_its_own(config)?;
     let minutes = |n: u64| Duration::from_secs(n * 60);
@@ -116,6 +128,8 @@ fn step(config: &StepConfig) -> Result<Step, Wrong> {
         Action::Wait => (Duration::from_secs(30), Verify::Serves),
         Action::Script { .. } => (minutes(5), Verify::Serves),
         Action::Promote => (minutes(1), Verify::None),
+        // Models load for minutes.
+        Action::Scale { .. } => (minutes(10), Verify::None),
         _ => (Duration::from_secs(30), Verify::None),
     };
     let timeout = config.timeout.unwrap_or(timeout);
@@ -136,6 +150,12 @@ fn action(config: &StepConfig) -> Result<Action, Wrong> {
         ActionName::Wait => Action::Wait,
         ActionName::Restart => Action::Restart { grace: config.grace.unwrap_or(GRACE) },
         ActionName::Promote => Action::Promote,
+        ActionName::Scale => Action::Scale { more: more(config)? },
+        ActionName::FailOver => {
+            let to = config.to.clone();
+            let to = to.ok_or_else(|| needs("to", "who answers, as { service = \"NAME\" }"))?;
+            Action::FailOver { to }
+        }
         ActionName::MoveStreams => Action::MoveStreams,
         ActionName::Reload => {
             let path = config.path.clone();
@@ -169,11 +189,23 @@ fn action(config: &StepConfig) -> Result<Action, Wrong> {
     })
 }
 
+fn more(config: &StepConfig) -> Result<More, Wrong> {
+    match (config.add, config.copies) {
+        (Some(0), None) => Err(("add", "at least 1".into())),
+        (Some(n), None) => Ok(More::Add(n)),
+        (None, Some(n)) => Ok(More::Copies(n)),
+        _ => Err(("add", "give either `add`, so many more, or `copies`, so many in all".into())),
+    }
+}
+
 /// Settings of another action are a mistake that nobody would see otherwise.
 fn only_its_own(config: &StepConfig) -> Result<(), Wrong> {
     use ActionName as A;
     let given = [
         ("grace", config.grace.is_some(), A::Restart),
+        ("add", config.add.is_some(), A::Scale),
+        ("copies", config.copies.is_some(), A::Scale),
+        ("to", config.to.is_some(), A::FailOver),
         ("path", config.path.is_some(), A::Reload),
         ("body", config.body.is_some(), A::Reload),
         ("command", config.command.is_some(), A::Script),
@@ -182,78 +214,10 @@ fn only_its_own(config: &StepConfig) -> Result<(), Wrong> {
     ];
     match given.into_iter().find(|(_, set, of)| *set && *of != config.action) {
         Some((key, _, of)) => {
-            let of = format!("{of:?}").to_lowercase();
+            let of = serde_json::to_value(of).unwrap_or_default();
+            let of = of.as_str().unwrap_or_default();
             Err((key, format!("only for the action `{of}`; remove it")))
         }
         None => Ok(()),
     }
-}
-
-/// All contradictions: (key, message).
-pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut add = |key: String, text: &str| found.push((key, text.to_owned()));
-    let rules: &Rules = &config.recovery;
-    for (name, time) in [
-        ("window", rules.window),
-        ("backoff", rules.backoff),
-        ("backoff_max", rules.backoff_max),
-        ("clean", rules.clean),
-        ("probation", rules.probation),
-        ("patience", rules.patience),
-        ("remote_patience", rules.remote_patience),
-    ] {
-        if time.is_zero() || time > LONGEST {
-            add(format!("recovery.{name}"), "must be above zero and at most a day");
-        }
-    }
-    if rules.window > Duration::from_secs(3600) || rules.clean > Duration::from_secs(3600) {
-        add(
-            "recovery".into(),
-            "`window` and `clean` are at most an hour: longer is not remembered",
-        );
-    }
-    if rules.backoff > rules.backoff_max {
-        add("recovery.backoff".into(), "longer than `backoff_max`");
-    }
-    if rules.at_once_percent > 100 || rules.storm_percent > 100 {
-        add("recovery".into(), "a percentage is at most 100");
-    }
-    if rules.restarts == 0 {
-        add("recovery.restarts".into(), "at least 1; `act = false` keeps it from acting");
-    }
-    if rules.keep_rows < 100 {
-        add("recovery.keep_rows".into(), "at least 100: one incident has some 15");
-    }
-    for (at, playbook) in config.playbook.iter().enumerate() {
-        found.extend(playbook_problems(config, at, playbook));
-    }
-    found
-}
-
-fn playbook_problems(
-    config: &Config,
-    at: usize,
-    playbook: &PlaybookConfig,
-) -> Vec<(String, String)> {
-    let key = format!("playbook[{at}]");
-    let mut found = Vec::new();
-    if !config.service.iter().any(|service| service.name == playbook.service) {
-        let text = format!("there is no service `{}`", playbook.service);
-        found.push((format!("{key}.service"), text));
-    }
-    if config.playbook.iter().take(at).any(|other| other.service == playbook.service) {
-        let text = format!("`{}` has a playbook already", playbook.service);
-        found.push((format!("{key}.service"), text));
-    }
-    if playbook.step.is_empty() || playbook.step.len() > STEPS {
-        let text = format!("a playbook has 1 to {STEPS} steps; add a [[playbook.step]]");
-        found.push((key.clone(), text));
-    }
-    for (n, config) in playbook.step.iter().enumerate() {
-        if let Err((name, text)) = step(config) {
-            found.push((format!("{key}.step[{n}].{name}"), text));
-        }
-    }
-    found
 }

@@ -251,6 +251,8 @@ impl ServiceConfig {
             quorum: self.quorum.clone(),
             golden: self.golden.clone(),
             cache: self.cache.clone(),
+            // Playbooks say so, which are not the service's.
+            fails_over: false,
         }
     }
 

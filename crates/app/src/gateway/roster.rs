@@ -80,8 +80,9 @@ impl Roster {
             let name = service.name.clone();
             let pool = self.pools.get(&name).cloned();
             let pool = pool.unwrap_or_else(|| Arc::new(Pool::new(name.as_str().into())));
-            services.push((service.settings(), pool.clone(), service.routes()));
-            all_settings.insert(name.clone(), Arc::new(service.settings()));
+            let settings = config::settings(config, service);
+            services.push((settings.clone(), pool.clone(), service.routes()));
+            all_settings.insert(name.clone(), Arc::new(settings));
             pools.insert(name, pool);
         }
         let table = Table::build(services).map_err(|e| e.to_string())?.with(self.within.clone());

@@ -15,8 +15,8 @@ use evenkeel_domain::event::EventKind;
 use evenkeel_domain::histogram::Snapshot;
 use evenkeel_domain::settings::Scale;
 use evenkeel_domain::{Gate, Pool, clock};
-use evenkeel_recovery::Board;
 use evenkeel_recovery::scale::{Held, Measures, Series, Situation, plan};
+use evenkeel_recovery::{Board, View};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -121,11 +121,14 @@ impl Scaling {
         }
         let order = self.orders.of(name);
         let held = self.held(name, size);
+        let view = self.board.view();
+        let least = at_least(&view, name);
         let at = Situation {
             size,
             steady: steady(name, size, pool),
             floor: rule.floor,
             ordered: order.as_ref().map(|order| (order.value, order.owner.as_str())),
+            at_least: least,
             held: &held,
         };
         let plan = plan(&rule.scale, &known.series, &at, now);
@@ -179,6 +182,12 @@ impl Scaling {
     }
 }
 
+/// The most copies that an open incident of a service holds, with its number.
+fn at_least<'a>(view: &'a View, service: &str) -> Option<(u32, &'a str)> {
+    let open = view.open.iter().filter(|(incident, _)| incident.service == service);
+    open.filter_map(|(incident, _)| Some((incident.copies()?, incident.id.as_str()))).max()
+}
+
 fn rules(config: &Config) -> BTreeMap<String, Rule> {
     let floor = config.recovery.floor;
     let scaled = config.service.iter().filter_map(|service| {
@@ -188,7 +197,7 @@ fn rules(config: &Config) -> BTreeMap<String, Rule> {
 }
 
 /// The number of a copy of a service.
-fn number(service: &str, replica: &str) -> Option<u32> {
+pub(super) fn number(service: &str, replica: &str) -> Option<u32> {
     replica.strip_prefix(service)?.strip_prefix('-')?.parse().ok()
 }
 

@@ -34,6 +34,7 @@ mod resume;
 mod scale;
 mod servers;
 mod standby;
+mod steps;
 mod support;
 mod systemd;
 mod trace;

@@ -21,6 +21,8 @@ pub struct AnswerCounts {
     pub cache_shared: AtomicU64,
     /// Requests that another service answered.
     pub fallback_service: AtomicU64,
+    /// … of which because it was failed over.
+    pub failed_over: AtomicU64,
     /// Requests that the cache answered because the service could not.
     pub fallback_cache: AtomicU64,
     /// Requests that were answered with a fixed text.

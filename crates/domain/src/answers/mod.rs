@@ -31,6 +31,8 @@ pub struct Answers {
     pub larger: Option<String>,
     /// How it does less.
     pub degrade: Option<Degrade>,
+    /// Whether recovery may have another service answer in its place.
+    pub fails_over: bool,
 }
 
 /// Who answers in a service's place.
@@ -53,5 +55,6 @@ impl Answers {
             || !self.fallback.is_empty()
             || self.larger.is_some()
             || self.degrade.is_some()
+            || self.fails_over
     }
 }

@@ -11,14 +11,16 @@
 //! in the `recovery` crate. Times are milliseconds since the Unix epoch and are passed in:
 //! they must mean the same to the process that goes on after a crash.
 
+mod hold;
 mod playbook;
 mod port;
 mod standing;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use playbook::{Action, Playbook, Rules, Step, Verify, When};
-pub use port::{Hands, Journal, JournalError, JournalFuture, Reach, Seen, World};
+pub use hold::{Elsewhere, Hold, Holding};
+pub use playbook::{Action, More, Playbook, Rules, Step, Verify, When};
+pub use port::{Copies, Hands, Journal, JournalError, JournalFuture, Reach, Seen, World};
 pub use standing::{ALL_TARGETS, Change, ChangedBy, Pause, Standing, Storm};
 
 use serde::{Deserialize, Serialize};
@@ -215,6 +217,9 @@ pub struct Incident {
     pub note: String,
     /// What a person can do next.
     pub next: String,
+    /// What it keeps in force until it is over.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
 }
 
 impl Incident {
@@ -222,6 +227,24 @@ impl Incident {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.phase != Phase::Resolved
+    }
+
+    /// Who answers the requests of its service because of it.
+    #[must_use]
+    pub fn fails_over_to(&self) -> Option<&Elsewhere> {
+        self.holds.iter().find_map(|hold| match &hold.what {
+            Holding::FailOver { to } => Some(to),
+            Holding::Copies { .. } => None,
+        })
+    }
+
+    /// How many copies its service has at least because of it.
+    #[must_use]
+    pub fn copies(&self) -> Option<u32> {
+        self.holds.iter().find_map(|hold| match hold.what {
+            Holding::Copies { to, .. } => Some(to),
+            Holding::FailOver { .. } => None,
+        })
     }
 
     /// The step that comes next, or is being done.

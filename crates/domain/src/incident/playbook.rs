@@ -1,5 +1,6 @@
 //! Playbooks: what is done about an incident, in which order, and within which limits.
 
+use super::Elsewhere;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -19,6 +20,17 @@ pub enum Action {
     },
     /// Has a standby of its service take over, if too few others serve.
     Promote,
+    /// Starts more copies of its service, until the incident is over.
+    Scale {
+        /// How many.
+        more: More,
+    },
+    /// Has another service answer the requests of its own, where none of its replicas can,
+    /// until the incident is over.
+    FailOver {
+        /// Who answers.
+        to: Elsewhere,
+    },
     /// Moves what is under way on it to its peers.
     MoveStreams,
     /// Has the model server load its model again, by a request of its own.
@@ -45,13 +57,25 @@ pub enum Action {
     },
 }
 
+/// How many copies a service shall have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum More {
+    /// So many more than when the step begins.
+    Add(u32),
+    /// So many.
+    Copies(u32),
+}
+
 impl Action {
     /// The names of all actions, as the configuration spells them.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 11] = [
         "isolate",
         "wait",
         "restart",
         "promote",
+        "scale",
+        "fail_over",
         "move_streams",
         "reload",
         "script",
@@ -67,6 +91,8 @@ impl Action {
             Self::Wait => "wait",
             Self::Restart { .. } => "restart",
             Self::Promote => "promote",
+            Self::Scale { .. } => "scale",
+            Self::FailOver { .. } => "fail_over",
             Self::MoveStreams => "move_streams",
             Self::Reload { .. } => "reload",
             Self::Script { .. } => "script",

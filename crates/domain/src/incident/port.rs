@@ -1,8 +1,9 @@
 //! The ports of recovery: what it sees, what it does, where it writes it down.
 
-use super::{Incident, Millis, Record, Row, Sign, Standing};
+use super::{Elsewhere, Incident, Millis, Record, Row, Sign, Standing};
 use crate::health::{Evidence, Gate, Health};
 use crate::orchestrator;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -39,6 +40,29 @@ pub struct Seen {
     pub has_standby: bool,
     /// The standby that serves in its place.
     pub replaced_by: Option<String>,
+    /// Copies of its service; `None` where their number is fixed, or not known yet.
+    pub copies: Option<Copies>,
+    /// Who answers the requests of its service in its place.
+    pub stand_in: Option<Elsewhere>,
+}
+
+/// Copies of a service whose number may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// How many are meant to run.
+    pub size: u32,
+    /// How many may be.
+    pub max: u32,
+    /// The numbers of those that take traffic.
+    pub open: Vec<u32>,
+}
+
+impl Copies {
+    /// Whether all from one number to before another take traffic.
+    #[must_use]
+    pub fn serve(&self, from: u32, to: u32) -> bool {
+        (from..to).all(|number| self.open.contains(&number))
+    }
 }
 
 impl Seen {
@@ -93,6 +117,17 @@ pub trait Hands: Send + Sync {
     /// Has a standby serve in its place; returns once one does or none is needed, with a word
     /// of which it is and how long that took.
     fn promote<'a>(&'a self, target: &'a str) -> Reach<'a, String>;
+
+    /// Returns once the copies of the target's service with these numbers, the last one
+    /// excluded, take traffic. How many there are is what open incidents hold.
+    fn copies<'a>(&'a self, target: &'a str, from: u32, to: u32) -> Reach<'a, ()>;
+
+    /// Whether the one who is to stand in can answer: with a word for people, or why not.
+    fn can_answer<'a>(&'a self, to: &'a Elsewhere) -> Reach<'a, String>;
+
+    /// Who answers for whom from now on, by service: all of it. Services that are not named
+    /// answer by themselves.
+    fn stand_in(&self, all: &BTreeMap<String, Elsewhere>);
 
     /// Sends it a request of our own (`POST`, JSON) and gives the status.
     fn request<'a>(

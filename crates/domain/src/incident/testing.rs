@@ -124,6 +124,7 @@ pub fn incident(id: &str, target: &str, phase: Phase) -> Incident {
         ends: 0,
         note: String::new(),
         next: String::new(),
+        holds: Vec::new(),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct Errand {
     owner: HeaderValue,
     flow: u64,
     trace: Option<Rc<RequestTrace>>,
-    grpc: bool,
+    pub(super) grpc: bool,
     pub(super) shape: Shape,
     pub(super) entry: Arc<Entry>,
     pub(super) tier: Option<Tier>,

@@ -12,6 +12,7 @@ mod errand;
 mod less;
 mod other;
 mod share;
+mod stand_in;
 
 use crate::admit::concurrency::Work;
 use crate::attempt::guard::RequestGuard;
@@ -28,6 +29,7 @@ use evenkeel_domain::clock;
 use http::Response;
 use http::request::Parts;
 use other::Own;
+pub(crate) use stand_in::redirect;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -95,7 +97,10 @@ impl Errand {
         {
             return Ok(given);
         }
-        let own = self.own(asking.as_ref(), request).await;
+        let own = match self.by_stand_in(request).await {
+            Some(theirs) => theirs,
+            None => self.own_until_stood_in(asking.as_ref(), request).await,
+        };
         match self.judge(own).await {
             Own::Good(given) => Ok(given),
             Own::TooLong(given) => self.larger(given, request).await,

@@ -11,6 +11,7 @@ use crate::fallback::{annotate_other, errors, failed, mendable};
 use crate::render;
 use crate::resume::Api;
 use crate::route::Entry;
+use crate::routed::ModelAt;
 use evenkeel_domain::answers::Fallback;
 use evenkeel_domain::{Outcome, ReplicaFault, clock};
 use http::{Method, Response};
@@ -114,24 +115,34 @@ impl Errand {
         request: &Rc<RequestGuard>,
     ) -> Option<Given> {
         let table = self.worker.shared.table.load_full();
-        let entry = table.entries().iter().find(|e| e.service.settings.name == name)?.clone();
+        let given = self.asked(table.named(name)?, why, request).await.ok()?;
+        given.response.status().is_success().then_some(given)
+    }
+
+    /// Asks another service; the answer says who gave it, and why.
+    pub(super) async fn asked(
+        &self,
+        entry: Arc<Entry>,
+        why: &str,
+        request: &Rc<RequestGuard>,
+    ) -> Got {
+        let name = entry.service.pool.name.clone();
         // There it is a request like any other; here it is a part of this one.
         let guard = RequestGuard::enter(entry.clone(), request.work(), clock::now(), None, None);
         let part = Rc::new(guard.on_bill_of(request));
         let got = Box::pin(self.on(entry).run(&part)).await;
         request.attempts_made(part.attempts());
-        let mut response = got.ok().filter(|response| response.status().is_success())?;
-        annotate_other(response.headers_mut(), request, &format!("service:{name}"), why);
-        self.count(|counts| &counts.fallback_service);
-        Some(Given { response, by: By::Part(part) })
+        let mut response = got?;
+        if response.status().is_success() {
+            annotate_other(response.headers_mut(), request, &format!("service:{name}"), why);
+            self.count(|counts| &counts.fallback_service);
+        }
+        Ok(Given { response, by: By::Part(part) })
     }
 
     /// The same for another service: its model is asked for under its own name.
     fn on(&self, entry: Arc<Entry>) -> Self {
-        let settings = &entry.service.settings;
-        let first = settings.models.first().filter(|model| *model != "*");
-        let known = first.map(|model| settings.aliases.get(model).unwrap_or(model).clone());
-        let model = self.model.clone().map(|(at, alias)| (at, known.or(alias)));
+        let model = model_of(&entry, self.model.clone());
         self.to(entry, model)
     }
 
@@ -165,4 +176,12 @@ impl Errand {
     ) {
         which(&self.entry.service.pool.counts.answers).fetch_add(1, Relaxed);
     }
+}
+
+/// Where a model stands in a body, and the name under which another service knows its own.
+pub(super) fn model_of(entry: &Entry, model: ModelAt) -> ModelAt {
+    let settings = &entry.service.settings;
+    let first = settings.models.first().filter(|model| *model != "*");
+    let known = first.map(|model| settings.aliases.get(model).unwrap_or(model).clone());
+    model.map(|(at, alias)| (at, known.or(alias)))
 }

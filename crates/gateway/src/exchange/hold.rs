@@ -4,6 +4,7 @@ use super::Exchange;
 use crate::admit::queue::{Comer, No, Rules, Turn};
 use crate::attempt::guard::AttemptGuard;
 use crate::error::Refusal;
+use crate::route::Entry;
 use evenkeel_domain::pool::Refused;
 use evenkeel_domain::{Health, Pool};
 use std::sync::atomic::Ordering::Relaxed;
@@ -48,7 +49,13 @@ impl Exchange {
         let mut ticket = entry.queue.join(comer, rules).map_err(|no| self.refused(no))?;
         loop {
             let apart = self.deaths.wait_left(self.now());
-            match ticket.turn(apart.unwrap_or(LONG)).await {
+            let turn = tokio::select! {
+                turn = ticket.turn(apart.unwrap_or(LONG)) => turn,
+                () = stood_in(&entry) => {
+                    return Err(unavailable(self.pool(), "another service answers for it".into()));
+                }
+            };
+            match turn {
                 Turn::Go(grant) => match self.pick(self.now()) {
                     Some(attempt) => {
                         let waited = grant.taken();
@@ -110,6 +117,14 @@ impl Exchange {
     /// Time still to be spent waiting while there is no replica.
     pub(super) fn hold_left(&self) -> Duration {
         self.entry.service.settings.hold.time.saturating_sub(self.held_for)
+    }
+}
+
+/// Returns once nobody needs to wait for this service's replicas any more.
+async fn stood_in(entry: &Entry) {
+    match entry.service.settings.answers.fails_over {
+        true => entry.service.pool.stood_in().await,
+        false => std::future::pending().await,
     }
 }
 

@@ -176,6 +176,25 @@ impl Table {
         &self.entries
     }
 
+    /// The service of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<Arc<Entry>> {
+        self.entries.iter().find(|entry| entry.service.settings.name == name).cloned()
+    }
+
+    /// Who answers in a service's place, where somebody does; and in the place of that one.
+    pub(crate) fn stand_in(&self, entry: &Entry) -> Option<Arc<Entry>> {
+        let mut found: Option<Arc<Entry>> = None;
+        // No more turns than services: a circle ends, too.
+        for _ in &self.entries {
+            let at = found.as_deref().unwrap_or(entry);
+            let settings = &at.service.settings;
+            let next = at.service.pool.stand_in().filter(|_| settings.answers.fails_over);
+            let Some(next) = next.and_then(|name| self.named(&name)) else { break };
+            found = Some(next);
+        }
+        found
+    }
+
     /// Where a request with this head goes.
     pub(crate) fn find(&self, head: &Parts, grpc: bool) -> Found {
         let path = head.uri.path();

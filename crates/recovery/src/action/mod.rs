@@ -1,15 +1,17 @@
 //! What can be done about a replica. *When* it is done belongs in `plan`.
 //!
 //! A new action is one file here, one line in [`REGISTRY`], and one variant of the domain's
-//! `Action` with its settings. The suite below runs for all of them. To come: fail
-//! over, restore.
+//! `Action` with its settings. The suite below runs for all of them. To come:
+//! restore.
 
 mod ask;
+mod fail_over;
 mod isolate;
 mod move_streams;
 mod promote;
 mod reload;
 mod restart;
+mod scale;
 mod script;
 mod wait;
 mod webhook;
@@ -25,8 +27,27 @@ pub enum Blast {
     Streams,
     /// The replica's process and all it holds.
     Process,
+    /// Memory, processors and GPUs of the hosts where its service runs.
+    Hosts,
+    /// Every request of its service, and who answers in its place.
+    Service,
     /// Whatever its command or URL touches: the operator knows.
     Outside,
+}
+
+impl Blast {
+    /// For people.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing else",
+            Self::Streams => "what is under way on it",
+            Self::Process => "its process",
+            Self::Hosts => "room on the hosts of its service",
+            Self::Service => "all requests of its service, and who answers them",
+            Self::Outside => "what its command or URL touches",
+        }
+    }
 }
 
 /// What an action is given.
@@ -69,6 +90,8 @@ pub static REGISTRY: &[&dyn Action] = &[
     &wait::Wait,
     &restart::Restart,
     &promote::Promote,
+    &scale::Scale,
+    &fail_over::FailOver,
     &move_streams::MoveStreams,
     &reload::Reload,
     &script::Script,

@@ -4,9 +4,10 @@ use super::{Action, Blast, REGISTRY, Task};
 use evenkeel_domain::health::{Evidence, Gate, Health};
 use evenkeel_domain::incident::testing::incident;
 use evenkeel_domain::incident::{
-    Action as Does, Hands, Millis, Phase, Reach, Seen, Step, Verify, When,
+    Action as Does, Copies, Elsewhere, Hands, Hold, Holding, Millis, More, Phase, Reach, Seen,
+    Step, Verify, When,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ impl Fake {
             last_exit: None,
             has_standby: false,
             replaced_by: None,
+            copies: Some(Copies { size: 1, max: 3, open: Vec::new() }),
+            stand_in: None,
         };
         Self { seen: Mutex::new(seen), fail, keys: Mutex::default() }
     }
@@ -79,11 +82,27 @@ impl Hands for Fake {
         self.act("chat-1 serves".into(), |seen| seen.replaced_by = Some("chat-1".into()))
     }
 
+    fn copies<'a>(&'a self, _: &'a str, from: u32, to: u32) -> Reach<'a, ()> {
+        self.act((), |seen| {
+            let open = (from..to).collect();
+            seen.copies = Some(Copies { size: to, max: 3, open });
+        })
+    }
+
+    fn can_answer<'a>(&'a self, to: &'a Elsewhere) -> Reach<'a, String> {
+        self.act(format!("{to} answers"), |seen| seen.stand_in = Some(to.clone()))
+    }
+
+    fn stand_in(&self, _: &BTreeMap<String, Elsewhere>) {}
+
     fn request<'a>(&'a self, _: &'a str, _: &'a str, _: &'a str, key: &'a str) -> Reach<'a, u16> {
         self.keys.lock().unwrap().insert(key.into());
         self.act(200, |_| {})
     }
 }
+
+/// What the world shows once it is done.
+const SHOWS: [&str; 6] = ["isolate", "restart", "promote", "scale", "fail_over", "move_streams"];
 
 fn does(name: &str) -> Does {
     match name {
@@ -91,6 +110,8 @@ fn does(name: &str) -> Does {
         "wait" => Does::Wait,
         "restart" => Does::Restart { grace: Duration::ZERO },
         "promote" => Does::Promote,
+        "scale" => Does::Scale { more: More::Add(1) },
+        "fail_over" => Does::FailOver { to: Elsewhere::Service("other".into()) },
         "move_streams" => Does::MoveStreams,
         "reload" => Does::Reload { path: "/reload".into(), body: "{}".into() },
         "script" => Does::Script {
@@ -111,7 +132,9 @@ fn task(action: &dyn Action) -> Task {
         verify: Verify::None,
         tries: 1,
     };
-    let incident = incident("1-1", "chat-0", Phase::Acting);
+    let mut incident = incident("1-1", "chat-0", Phase::Acting);
+    let what = Holding::Copies { from: 1, to: 2 };
+    incident.holds.push(Hold { key: "1-1/0-x/0@1".into(), by_hand: false, what });
     Task { incident, step, key: "1-1/0-x/0@1".into(), incarnation: 1, until: 9 }
 }
 
@@ -138,12 +161,18 @@ async fn what_the_world_shows_as_done_is_done_once() {
         let _ = action.act(&task, &fake).await;
         let twice = fake.seen();
         assert_eq!(
-            (once.incarnation, once.gate, once.in_flight, once.replaced_by),
-            (twice.incarnation, twice.gate, twice.in_flight, twice.replaced_by.clone()),
+            (once.incarnation, once.gate, once.in_flight, once.replaced_by, once.copies),
+            (
+                twice.incarnation,
+                twice.gate,
+                twice.in_flight,
+                twice.replaced_by.clone(),
+                twice.copies.clone()
+            ),
             "{}: the second time changed something",
             action.name()
         );
-        let shows = matches!(action.name(), "isolate" | "restart" | "promote" | "move_streams");
+        let shows = SHOWS.contains(&action.name());
         assert_eq!(action.is_done(&task, &twice), shows, "{}", action.name());
         let keys = fake.keys.lock().unwrap().clone();
         assert!(keys.iter().all(|key| *key == task.key), "{keys:?}");
@@ -155,8 +184,7 @@ async fn what_cannot_be_done_is_said() {
     for action in REGISTRY {
         let (fake, task) = (Fake::new(true), task(*action));
         let said = action.act(&task, &fake).await;
-        let hands =
-            matches!(action.name(), "isolate" | "restart" | "promote" | "move_streams" | "reload");
+        let hands = SHOWS.contains(&action.name()) || action.name() == "reload";
         assert_eq!(said == Err("told to fail".into()), hands, "{}: {said:?}", action.name());
     }
 }

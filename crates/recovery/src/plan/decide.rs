@@ -2,10 +2,11 @@
 
 use super::limits::{self, Limit, ms};
 use super::machine::Event;
-use super::{Book, Change, State, moved, notice, playbook, words};
+use super::step::{self, onward};
+use super::{Book, Change, State, hold as holds, moved, notice, playbook, words};
 use evenkeel_domain::health::Against;
 use evenkeel_domain::incident::{
-    Action, ChangedBy, Doing, Entry, Incident, Millis, Phase, Record, Seen, Step, Verify,
+    Action, ChangedBy, Entry, Incident, Millis, Phase, Record, Seen, Step, Verify,
 };
 use evenkeel_domain::{Gate, Health, orchestrator};
 use std::time::Duration;
@@ -58,96 +59,6 @@ pub fn decide(
     }
 }
 
-/// What becomes of a step that an earlier process began and did not end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resume {
-    /// There is too little data to say.
-    Later,
-    /// It has come true, or is not needed any more.
-    Done(&'static str),
-    /// It is done again, under its key.
-    Again,
-}
-
-/// Looks at the world before anything is repeated; `is_done` is what the action says of it.
-#[must_use]
-pub fn resume(state: &State, step: &Step, seen: &Seen, is_done: bool, now: Millis) -> Resume {
-    if is_done {
-        return Resume::Done("found done after a restart of Evenkeel");
-    }
-    if seen.serves() && step.action.changes() {
-        return Resume::Done("not repeated after a restart of Evenkeel: it serves");
-    }
-    // A new gateway has only begun to look: it may serve.
-    let fresh = now.saturating_sub(state.started) < notice::SETTLE;
-    if fresh && seen.health == Health::Starting { Resume::Later } else { Resume::Again }
-}
-
-/// What an action's end leads to.
-#[must_use]
-pub fn ended(incident: &Incident, result: &Result<String, String>, now: Millis) -> Option<Change> {
-    let doing = incident.doing.as_ref()?;
-    let (event, text) = match (result, doing.step.verify) {
-        (Ok(text), Verify::Serves) => (Event::Done, text),
-        (Ok(text), Verify::None) => (Event::Passed, text),
-        (Err(text), _) => (Event::Failed, text),
-    };
-    let name = doing.step.action.name();
-    let text = match result {
-        Ok(_) => format!("{name}: {text}"),
-        Err(_) => format!("{name} failed: {text}"),
-    };
-    let change = moved(incident, event, "end", text, now).ok()?;
-    Some(change.with(|incident| {
-        let Some(doing) = &mut incident.doing else { return };
-        doing.ended = Some(result.clone());
-        let forced = doing.forced;
-        match event {
-            Event::Passed if !forced => onward(incident, true),
-            Event::Failed if !forced => onward(incident, false),
-            _ => {}
-        }
-        incident.next = words::next(incident);
-    }))
-}
-
-/// The step is over: it is tried again where it may be, or the next one follows.
-fn onward(incident: &mut Incident, good: bool) {
-    incident.tries += 1;
-    let tries = incident.step().map_or(1, |step| step.tries);
-    if good || incident.tries >= tries {
-        (incident.at, incident.tries) = (incident.at + 1, 0);
-    }
-}
-
-/// A step begins.
-pub(super) fn begin(
-    state: &State,
-    incident: &Incident,
-    seen: &Seen,
-    step: Step,
-    (at, forced): (usize, bool),
-    now: Millis,
-) -> Option<Change> {
-    let name = step.action.name();
-    let key = format!("{}/{at}-{name}/{}@{}", incident.id, incident.done, state.epoch);
-    let changes = step.action.changes();
-    let text = format!("{} (key {key})", playbook::describe(&step));
-    let change = moved(incident, Event::Begin, "begin", text, now).ok()?.with(|incident| {
-        if at != incident.at && !forced {
-            (incident.at, incident.tries) = (at, 0);
-        }
-        incident.done += 1;
-        let incarnation = seen.incarnation;
-        incident.doing = Some(Doing { key, step, began: now, incarnation, forced, ended: None });
-    });
-    let change = Change { act: true, ..change };
-    if !changes {
-        return Some(change);
-    }
-    Some(change.standing(state, |all| all.changed(&seen.target, ChangedBy::Recovery, now)))
-}
-
 /// One incident at one moment.
 struct At<'a> {
     state: &'a State,
@@ -191,8 +102,11 @@ impl At<'_> {
             return Some(counted);
         }
         let standing = &self.state.standing;
-        // A standby that takes over changes nothing that runs: a storm is when it is needed.
-        let adds = matches!(self.incident.step(), Some(Step { action: Action::Promote, .. }));
+        // Another that takes over changes nothing that runs: a storm is when it is needed.
+        let adds = matches!(
+            self.incident.step(),
+            Some(Step { action: Action::Promote | Action::FailOver { .. }, .. })
+        );
         if let Some(storm) = standing.storm.as_ref().filter(|_| !adds) {
             return Some(self.go(Event::Halt, "storm", storm.why.clone()));
         }
@@ -271,7 +185,9 @@ impl At<'_> {
             return decision;
         }
         let mut steps = self.incident.steps.iter().enumerate().skip(self.incident.at);
-        let next = steps.find(|(_, step)| playbook::applies(step.when, self.incident, seen));
+        let next = steps.find(|(_, step)| {
+            playbook::applies(step.when, self.incident, seen) && self.needless(step, seen).is_none()
+        });
         if let Some(starting) = self.starting(seen, next.map(|(_, step)| step)) {
             return starting;
         }
@@ -317,6 +233,10 @@ impl At<'_> {
         (!waits && fresh).then(|| hold("there is too little data yet"))
     }
 
+    fn needless(&self, step: &Step, seen: &Seen) -> Option<String> {
+        holds::needless(self.state, step, self.incident, seen, self.world)
+    }
+
     fn exhausted(&self, seen: &Seen) -> String {
         match &seen.process {
             Some(orchestrator::Phase::Failed { message, .. }) => message.clone(),
@@ -333,7 +253,7 @@ impl At<'_> {
             let would = playbook::describe(&step);
             return hold(format!("recovery.act is false; it would {would}"));
         }
-        begin(self.state, self.incident, seen, step, (at, forced), self.now).map_or_else(
+        step::begin(self.state, self.incident, seen, step, (at, forced), self.now).map_or_else(
             || hold("the step cannot begin"),
             |change| Decision::Change(Box::new(change)),
         )

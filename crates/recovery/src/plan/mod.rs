@@ -10,16 +10,20 @@
 //! row knows where to go on.
 
 mod decide;
+mod hold;
 pub mod limits;
 pub mod machine;
 mod notice;
 mod order;
 pub mod playbook;
+mod step;
 mod words;
 
-pub use decide::{Decision, Resume, decide, ended, resume};
+pub use decide::{Decision, decide};
+pub use hold::stand_ins;
 pub use order::{Order, Refusal, obey};
-pub use words::{Preview, preview};
+pub use step::{Resume, ended, resume};
+pub use words::{Planned, Preview, preview};
 
 use evenkeel_domain::incident::{
     Entry, Incident, Millis, Phase, Playbook, Record, Rules, Seen, Standing,
@@ -120,6 +124,7 @@ impl State {
     pub fn next(&self, world: &[Seen], book: &Book, now: Millis) -> Option<Change> {
         notice::storm(self, world, book, now)
             .or_else(|| notice::opened(self, world, book, now))
+            .or_else(|| hold::over(self, world, now))
             .or_else(|| {
                 self.incidents.values().find_map(|incident| {
                     match decide(self, incident, world, book, now) {
@@ -185,6 +190,9 @@ fn moved(
         Phase::Probation => times.mitigated = times.mitigated.or(Some(now)),
         Phase::Resolved => times.resolved = Some(now),
         _ => {}
+    }
+    if to == Phase::Resolved {
+        after.holds.clear();
     }
     let entry = Entry { at: now, incident: Some(after.id.clone()), kind: kind.into(), text: note };
     Ok(Change {

@@ -87,6 +87,7 @@ fn open(state: &State, seen: &Seen, cause: Cause, why: String, book: &Book, now:
         ends: seen.ends,
         note: String::new(),
         next: String::new(),
+        holds: Vec::new(),
     };
     // The health authority acts by itself: it may be out of traffic already.
     let out = matches!(seen.gate, Gate::Shut | Gate::Desperate);

@@ -2,7 +2,7 @@
 
 use super::limits::{self, Limit};
 use super::machine::Event;
-use super::{Book, Change, State, decide, moved, notice, playbook, words};
+use super::{Book, Change, State, hold, moved, notice, playbook, step, words};
 use evenkeel_domain::incident::{
     ALL_TARGETS, Action, ChangedBy, Incident, Millis, Pause, Phase, Seen, Step, Verify, When,
 };
@@ -36,6 +36,13 @@ pub enum Order {
         id: String,
         /// Number (from 1) or name of a step.
         step: String,
+        /// Who.
+        owner: String,
+    },
+    /// Ends what the steps of an incident keep in force.
+    Undo {
+        /// The incident.
+        id: String,
         /// Who.
         owner: String,
     },
@@ -87,6 +94,12 @@ pub fn obey(
         Order::Resume { target, owner } => resumed(state, &target, &owner, now),
         Order::Approve { id, owner } => approved(state, &id, &owner, now),
         Order::Force { id, step, owner } => forced(state, world, book, (&id, &step, &owner), now),
+        Order::Undo { id, owner } => {
+            hold::undone(incident(state, &id)?, &owner, now).ok_or_else(|| {
+                let text = format!("incident {id} keeps nothing in force");
+                Refusal::Conflict(text, "`evenkeel incident show ID` shows what it does")
+            })
+        }
         Order::Renew { target, why } => renewed(state, world, book, &target, &why, now),
         Order::Note { kind, text } => Ok(notice::beside(&kind, text, state.standing.clone(), now)),
         Order::ResetStorm { owner } => reset(state, &owner, now),
@@ -205,7 +218,11 @@ fn forced(
         let text = format!("{} cannot be restarted from here", incident.target);
         return Err(Refusal::Conflict(text, "restart it where it runs"));
     }
-    let change = decide::begin(state, incident, seen, step, (at, true), now).ok_or_else(|| {
+    if matches!(step.action, Action::Scale { .. }) && seen.copies.is_none() {
+        let text = format!("how many copies of {} run is not known", incident.service);
+        return Err(Refusal::Conflict(text, "try again soon"));
+    }
+    let change = step::begin(state, incident, seen, step, (at, true), now).ok_or_else(|| {
         let text = format!("an incident that is {} takes no step", incident.phase.label());
         Refusal::Conflict(text, "wait until the present step has ended")
     })?;

@@ -1,7 +1,7 @@
 //! Which steps there are, and whether the next one's condition holds. Pure.
 
 use super::Book;
-use evenkeel_domain::incident::{Action, Cause, Incident, Rules, Seen, Step, Verify, When};
+use evenkeel_domain::incident::{Action, Cause, Incident, More, Rules, Seen, Step, Verify, When};
 use std::time::Duration;
 
 /// How long a process that is not stopped by asking may take before it is killed: what hangs
@@ -78,6 +78,9 @@ pub fn describe(step: &Step) -> String {
         Action::Wait => format!("wait up to {} for it to come back", time(step.timeout)),
         Action::Restart { .. } => "restart it".into(),
         Action::Promote => "have a standby take over".into(),
+        Action::Scale { more: More::Add(n) } => format!("start {n} more of its service"),
+        Action::Scale { more: More::Copies(n) } => format!("have {n} copies of its service run"),
+        Action::FailOver { to } => format!("have {to} answer for its service"),
         Action::MoveStreams => "move what is under way to its peers".into(),
         Action::Reload { path, .. } => format!("have it load its model again (POST {path})"),
         Action::Script { command } => format!("run `{}`", command.join(" ")),

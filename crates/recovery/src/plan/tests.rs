@@ -33,6 +33,8 @@ fn seen(n: usize, hung: bool, incarnation: u64) -> Seen {
         last_exit: None,
         has_standby: false,
         replaced_by: None,
+        copies: None,
+        stand_in: None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What people read: what to do next, and what would be done.
 
 use super::limits::{self, Limit};
-use super::{Book, Decision, State, decide, playbook};
+use super::{Book, Decision, State, decide, hold, playbook};
+use crate::action;
 use evenkeel_domain::incident::{Action, Cause, Incident, Millis, Phase, Seen, Step, Times};
 
 /// What a person can do about an incident; empty for nothing.
@@ -43,8 +44,21 @@ pub struct Preview {
     pub incident: Option<String>,
     /// What comes next, and why.
     pub next: String,
-    /// The steps that are left: what is done, and whether it would be or why not.
-    pub steps: Vec<(String, String)>,
+    /// The steps that are left.
+    pub steps: Vec<Planned>,
+}
+
+/// One step that would follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// What is done.
+    pub what: String,
+    /// Whether it would be, or why not.
+    pub verdict: String,
+    /// What it touches beside the replica that is out of traffic anyway.
+    pub touches: &'static str,
+    /// How it is undone; empty for what cannot be.
+    pub undo: &'static str,
 }
 
 /// The dry run for a target. Changes nothing.
@@ -69,6 +83,9 @@ pub fn preview(state: &State, seen: &Seen, world: &[Seen], book: &Book, now: Mil
             _ if !playbook::applies(step.when, &incident, seen) => {
                 format!("passed over: it is not {}", step.when.label())
             }
+            _ if let Some(why) = hold::needless(state, step, &incident, seen, world) => {
+                format!("passed over: {why}")
+            }
             Some(Limit::Wait(why)) if step.action.changes() => format!("would wait: {why}"),
             Some(Limit::Escalate(why)) if step.action.changes() => {
                 format!("would call a person: {why}")
@@ -79,7 +96,13 @@ pub fn preview(state: &State, seen: &Seen, world: &[Seen], book: &Book, now: Mil
             _ if !book.rules.act => "not done: recovery.act is false".into(),
             _ => format!("up to {} times within {}", step.tries, limits::humantime(step.timeout)),
         };
-        (playbook::describe(step), verdict)
+        let action = action::find(step.action.name());
+        Planned {
+            what: playbook::describe(step),
+            verdict,
+            touches: action.map_or("", |action| action.blast().text()),
+            undo: action.and_then(|action| action.undo()).unwrap_or_default(),
+        }
     });
     Preview { incident: known.map(|one| one.id.clone()), next, steps: steps.collect() }
 }
@@ -106,5 +129,6 @@ fn hypothetical(seen: &Seen, book: &Book, now: Millis) -> Incident {
         ends: seen.ends,
         note: String::new(),
         next: String::new(),
+        holds: Vec::new(),
     }
 }

@@ -203,6 +203,8 @@ impl Runner {
             let Some(change) = self.state.next(&world, &book, now) else { break };
             self.commit(change).await?;
         }
+        // Of services that a reload brought, nobody was told yet.
+        self.parts.hands.stand_in(&plan::stand_ins(&self.state));
         self.resume(&world).await?;
         self.state.looked(&world, now);
         self.show(&world, &book);
@@ -219,6 +221,8 @@ impl Runner {
         self.parts.journal.append(self.state.epoch, &change.record).await?;
         self.state.apply(&change.record);
         self.parts.board.told(&change);
+        // Before the step is done that counts on it.
+        self.parts.hands.stand_in(&plan::stand_ins(&self.state));
         let Some(incident) = change.record.incident else { return Ok(()) };
         if change.release {
             self.release(&incident.target).await;

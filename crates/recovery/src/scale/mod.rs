@@ -216,6 +216,8 @@ pub struct Situation<'a> {
     pub floor: u32,
     /// A number that a person has ordered, with who it was.
     pub ordered: Option<(u32, &'a str)>,
+    /// Copies that run in any case while an incident is open, with its number.
+    pub at_least: Option<(u32, &'a str)>,
     /// What holds it.
     pub held: &'a Held,
 }
@@ -235,6 +237,10 @@ pub fn plan(settings: &Scale, series: &Series, at: &Situation<'_>, now: Instant)
     }
     if let Some(why) = &at.held.all {
         return stay(format!("held: {why}"));
+    }
+    if let Some((least, incident)) = at.at_least.filter(|(n, _)| bounded(*n) > at.size) {
+        let why = format!("{least} at least while incident {incident} is open");
+        return Plan { size: bounded(least), why };
     }
     if !series.is_current(now) {
         return stay("held: nothing is measured".into());
@@ -275,7 +281,8 @@ fn fall(settings: &Scale, series: &Series, at: &Situation<'_>, now: Instant) -> 
     if at.steady < wanted.max(at.floor) {
         return stay(format!("held: only {} of those that would be left serve", at.steady));
     }
-    let size = wanted.max(at.floor.min(at.size));
+    let least = at.at_least.map_or(0, |(n, _)| n);
+    let size = wanted.max(at.floor.max(least).min(at.size));
     let lasted = settings.down_after.as_secs_f64();
     Plan { size, why: format!("{enough} were enough for {lasted:.0} s") }
 }

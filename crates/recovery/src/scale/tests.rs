@@ -47,6 +47,7 @@ impl World {
             steady: self.size,
             floor: 1,
             ordered: None,
+            at_least: None,
             held: &self.held,
         };
         let plan = plan(&self.settings, &self.series, &at, self.now);
@@ -151,14 +152,21 @@ fn what_holds_it_and_who_orders() {
     assert_eq!(world.look(Some(busy(2, 20, 6))), 4, "more is started all the same");
     world.held.all = Some("paused".into());
     assert_eq!(world.last(DOWN * 2, |size| Some(busy(size, 0, 0))), 4);
-    let at = |steady, ordered| Situation { size: 4, steady, floor: 2, ordered, held: &world.held };
+    let at = |steady, ordered| Situation {
+        size: 4,
+        steady,
+        floor: 2,
+        ordered,
+        at_least: None,
+        held: &world.held,
+    };
     let run = |at| plan(&world.settings, &world.series, &at, world.now);
     assert_eq!(run(at(4, Some((2, "me")))).size, 2);
     assert_eq!(run(at(4, Some((9, "me")))).size, 4, "not beyond max");
     world.held = Held::default();
     let held = &world.held;
     let run = |steady, floor| {
-        let at = Situation { size: 4, steady, floor, ordered: None, held };
+        let at = Situation { size: 4, steady, floor, ordered: None, at_least: None, held };
         plan(&world.settings, &world.series, &at, world.now)
     };
     assert_eq!(run(2, 1).size, 4, "two of the three that would be left serve");

@@ -59,6 +59,7 @@ fn describe(incident: &IncidentView, now: u64) -> (String, String) {
     if !incident.held.is_empty() && incident.held != incident.note {
         parts.push(format!("now: {}", clean(&incident.held)));
     }
+    parts.extend(incident.holds.iter().map(|hold| clean(hold)));
     if !incident.next.is_empty() {
         parts.push(format!("next: {}", clean(&incident.next)));
     }

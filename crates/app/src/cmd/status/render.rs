@@ -193,6 +193,12 @@ fn headline(now: &Snapshot, width: Option<usize>) -> String {
             out.push_str(&format!("▲ {}: level {level}: {what}\n", clean(&service.name)));
         }
     }
+    for service in &now.services {
+        if let Some(other) = &service.failed_over_to {
+            let (name, other) = (clean(&service.name), clean(other));
+            out.push_str(&format!("▲ {name}: failed over, {other} answers\n"));
+        }
+    }
     out.push('\n');
     out
 }

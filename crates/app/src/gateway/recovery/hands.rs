@@ -1,16 +1,19 @@
 //! What recovery can do here: orders to the health authority and the keeper, requests.
 
 use super::super::overrides::Overrides;
+use super::super::scale;
 use super::super::source::GatewayState;
 use super::super::standby::Standbys;
 use crate::link::ToKeeper;
 use bytes::Bytes;
-use evenkeel_domain::incident::{Hands, Millis, Reach};
-use evenkeel_domain::{Replica, clock};
+use evenkeel_domain::event::EventKind;
+use evenkeel_domain::incident::{Elsewhere, Hands, Millis, Reach};
+use evenkeel_domain::{Gate, Replica, clock};
 use evenkeel_health::operator::{Order, Override};
 use evenkeel_wire::client;
 use http::{Request, header};
 use http_body_util::Full;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -127,6 +130,64 @@ impl Hands for GatewayHands {
             let standbys = self.standbys.as_ref().ok_or("there are no standbys")?;
             standbys.instead(target).await
         })
+    }
+
+    fn copies<'a>(&'a self, target: &'a str, from: u32, to: u32) -> Reach<'a, ()> {
+        Box::pin(async move {
+            let (_, pool) = self.state.member_of(target).ok_or("it is no replica any more")?;
+            let open = |number: u32| {
+                let of = |replica: &Arc<Replica>| scale::number(&pool.name, &replica.id.name);
+                let members = pool.members();
+                members.iter().any(|r| of(r) == Some(number) && r.live.gate() == Gate::Open)
+            };
+            loop {
+                let better = pool.better.notified();
+                tokio::pin!(better);
+                // Listening before looking: what opens in between is not missed.
+                better.as_mut().enable();
+                if (from..to).all(open) {
+                    return Ok(());
+                }
+                better.await;
+            }
+        })
+    }
+
+    fn can_answer<'a>(&'a self, to: &'a Elsewhere) -> Reach<'a, String> {
+        Box::pin(async move {
+            let services = self.state.services();
+            let mut name = to.to_string();
+            for _ in &services {
+                let found = services.iter().find(|(settings, _)| settings.name == name);
+                let (_, pool) =
+                    found.ok_or_else(|| format!("there is no service {name} any more"))?;
+                match pool.stand_in() {
+                    Some(next) => name = next.to_string(),
+                    None if pool.open() > 0 => {
+                        return Ok(format!("{name} answers: {} of it take traffic", pool.open()));
+                    }
+                    None => break,
+                }
+            }
+            Err(format!("no replica of {name} takes traffic"))
+        })
+    }
+
+    fn stand_in(&self, all: &BTreeMap<String, Elsewhere>) {
+        for (settings, pool) in self.state.services() {
+            // A playbook that is not configured any more is not followed either.
+            let to = all.get(&settings.name).filter(|_| settings.answers.fails_over);
+            let to = to.map(ToString::to_string);
+            if !pool.set_stand_in(to.as_deref()) {
+                continue;
+            }
+            let service = settings.name.clone();
+            match &to {
+                Some(to) => tracing::warn!(service, to, "failed over"),
+                None => tracing::warn!(service, "failed back"),
+            }
+            self.state.shared.events.push(EventKind::FailedOver { service, to });
+        }
     }
 
     fn request<'a>(

@@ -11,6 +11,7 @@ use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::incident::{Incident, Pause, Seen};
 use evenkeel_domain::standby::Duty;
 use evenkeel_domain::{Gate, Replica, clock};
+use evenkeel_recovery::plan::Planned;
 use evenkeel_recovery::{Order, OrderError, Refusal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -222,7 +223,12 @@ impl Healing for Heal {
             let found = found.ok_or_else(|| {
                 ControlError::unavailable("recovery gave no answer", "try again soon")
             })?;
-            let step = |(what, verdict)| PlanStepView { what, verdict };
+            let step = |step: Planned| PlanStepView {
+                what: step.what,
+                verdict: step.verdict,
+                touches: step.touches.into(),
+                undo: step.undo.into(),
+            };
             Ok(PlanView {
                 replica: replica.to_owned(),
                 incident: found.incident,
@@ -258,6 +264,11 @@ impl Healing for Heal {
     fn force<'a>(&'a self, id: &'a str, step: &'a str, owner: &'a str) -> ControlFuture<'a> {
         let (id, step, owner) = (id.to_owned(), step.to_owned(), owner.to_owned());
         Box::pin(self.order(Order::Force { id, step, owner }))
+    }
+
+    fn undo<'a>(&'a self, id: &'a str, owner: &'a str) -> ControlFuture<'a> {
+        let (id, owner) = (id.to_owned(), owner.to_owned());
+        Box::pin(self.order(Order::Undo { id, owner }))
     }
 
     fn reset_storm<'a>(&'a self, owner: &'a str) -> ControlFuture<'a> {

@@ -1,13 +1,14 @@
 //! What recovery sees: the health authority's state and the keeper's processes.
 
 use super::super::overrides::Overrides;
+use super::super::scale::number;
 use super::super::source::GatewayState;
 use super::super::standby::Standbys;
 use super::hands::OWNER;
-use evenkeel_domain::Replica;
-use evenkeel_domain::incident::{Seen, World};
+use evenkeel_domain::incident::{Copies, Elsewhere, Seen, World};
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
 use evenkeel_domain::standby::Duty;
+use evenkeel_domain::{Gate, Pool, Replica};
 use evenkeel_health::operator::Override;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,6 +30,18 @@ impl GatewayWorld {
     }
 }
 
+impl GatewayWorld {
+    /// Copies of a service whose number may change, once it is known.
+    fn copies(&self, pool: &Pool) -> Option<Copies> {
+        let size = self.state.sizes()?.get(&*pool.name).copied()?;
+        let max = self.state.scale_of(&pool.name)?.max;
+        let members = pool.members();
+        let open = members.iter().filter(|replica| replica.live.gate() == Gate::Open);
+        let open = open.filter_map(|replica| number(&pool.name, &replica.id.name)).collect();
+        Some(Copies { size, max, open })
+    }
+}
+
 impl World for GatewayWorld {
     fn look(&self) -> Vec<Seen> {
         let instances = self.state.instances();
@@ -43,7 +56,14 @@ impl World for GatewayWorld {
         let mut all = Vec::new();
         for (_, pool) in self.state.services() {
             let members = pool.members();
+            let before = all.len();
             all.extend(members.iter().filter_map(|r| seen(r, instances.get(&*r.id.name).copied())));
+            let copies = self.copies(&pool);
+            let stand_in = pool.stand_in().map(|name| Elsewhere::Service(name.to_string()));
+            for seen in &mut all[before..] {
+                seen.copies.clone_from(&copies);
+                seen.stand_in.clone_from(&stand_in);
+            }
         }
         for seen in &mut all {
             seen.ordered = ordered(seen);
@@ -90,5 +110,7 @@ pub(super) fn seen(replica: &Replica, status: Option<&InstanceStatus>) -> Option
         last_exit: status.and_then(|status| status.last_exit.clone()),
         has_standby: false,
         replaced_by: None,
+        copies: None,
+        stand_in: None,
     })
 }

@@ -1,0 +1,155 @@
+//! Contradictions in `[recovery]` and `[[playbook]]`, also with what they are about.
+
+use super::file::Config;
+use super::recovery::{LONGEST, PlaybookConfig, STEPS, Wrong, step};
+use super::service::ServiceConfig;
+use evenkeel_domain::incident::{Action, Elsewhere, More, Rules};
+use std::time::Duration;
+
+/// All contradictions: (key, message).
+pub(super) fn problems(config: &Config) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut add = |key: String, text: &str| found.push((key, text.to_owned()));
+    let rules: &Rules = &config.recovery;
+    for (name, time) in [
+        ("window", rules.window),
+        ("backoff", rules.backoff),
+        ("backoff_max", rules.backoff_max),
+        ("clean", rules.clean),
+        ("probation", rules.probation),
+        ("patience", rules.patience),
+        ("remote_patience", rules.remote_patience),
+    ] {
+        if time.is_zero() || time > LONGEST {
+            add(format!("recovery.{name}"), "must be above zero and at most a day");
+        }
+    }
+    if rules.window > Duration::from_secs(3600) || rules.clean > Duration::from_secs(3600) {
+        add(
+            "recovery".into(),
+            "`window` and `clean` are at most an hour: longer is not remembered",
+        );
+    }
+    if rules.backoff > rules.backoff_max {
+        add("recovery.backoff".into(), "longer than `backoff_max`");
+    }
+    if rules.at_once_percent > 100 || rules.storm_percent > 100 {
+        add("recovery".into(), "a percentage is at most 100");
+    }
+    if rules.restarts == 0 {
+        add("recovery.restarts".into(), "at least 1; `act = false` keeps it from acting");
+    }
+    if rules.keep_rows < 100 {
+        add("recovery.keep_rows".into(), "at least 100: one incident has some 15");
+    }
+    for (at, playbook) in config.playbook.iter().enumerate() {
+        found.extend(playbook_problems(config, at, playbook));
+    }
+    found
+}
+
+fn playbook_problems(
+    config: &Config,
+    at: usize,
+    playbook: &PlaybookConfig,
+) -> Vec<(String, String)> {
+    let key = format!("playbook[{at}]");
+    let mut found = Vec::new();
+    if !config.service.iter().any(|service| service.name == playbook.service) {
+        let text = format!("there is no service `{}`", playbook.service);
+        found.push((format!("{key}.service"), text));
+    }
+    if config.playbook.iter().take(at).any(|other| other.service == playbook.service) {
+        let text = format!("`{}` has a playbook already", playbook.service);
+        found.push((format!("{key}.service"), text));
+    }
+    if playbook.step.is_empty() || playbook.step.len() > STEPS {
+        let text = format!("a playbook has 1 to {STEPS} steps; add a [[playbook.step]]");
+        found.push((key.clone(), text));
+    }
+    for (n, one) in playbook.step.iter().enumerate() {
+        let wrong = match step(one) {
+            Err(wrong) => Some(wrong),
+            Ok(step) => impossible(config, &playbook.service, &step.action),
+        };
+        found.extend(wrong.map(|(name, text)| (format!("{key}.step[{n}].{name}"), text)));
+    }
+    found
+}
+
+/// What cannot be done for this service: (key, what is wrong with it).
+fn impossible(config: &Config, service: &str, action: &Action) -> Option<Wrong> {
+    let own = config.service.iter().find(|one| one.name == service)?;
+    match action {
+        Action::Scale { more } => unscalable(own, *more),
+        Action::FailOver { to: Elsewhere::Service(to) } => {
+            nobody(config, own, to).map(|text| ("to", text))
+        }
+        _ => None,
+    }
+}
+
+fn unscalable(service: &ServiceConfig, more: More) -> Option<Wrong> {
+    let name = &service.name;
+    let Some(scale) = &service.scale else {
+        let text = format!(
+            "the copies of `{name}` are a fixed number; add [service.scale] with `min` and `max`"
+        );
+        return Some(("action", text));
+    };
+    let (min, max) = (scale.min, scale.max);
+    match more {
+        _ if max <= min => {
+            let text = format!("`{name}` always has {max} copies; raise `max` of [service.scale]");
+            Some(("action", text))
+        }
+        More::Copies(n) if n <= min || n > max => {
+            let text =
+                format!("more than {min}, which always run, and at most {max}: [service.scale]");
+            Some(("copies", text))
+        }
+        More::Add(n) if n > max - min => {
+            let text = format!("`{name}` has {min} to {max} copies: at most {}", max - min);
+            Some(("add", text))
+        }
+        _ => None,
+    }
+}
+
+/// Why a service cannot stand in for another.
+fn nobody(config: &Config, own: &ServiceConfig, to: &str) -> Option<String> {
+    if to == own.name {
+        return Some("a service cannot stand in for itself; name another".into());
+    }
+    let Some(other) = config.service.iter().find(|one| one.name == to) else {
+        return Some(format!("there is no service `{to}`"));
+    };
+    if other.protocol != own.protocol {
+        return Some(format!("`{to}` speaks another protocol"));
+    }
+    let mut way = vec![own.name.as_str(), to];
+    // No more turns than services: each is met once, or it is a circle.
+    for _ in &config.service {
+        let Some(last) = way.last() else { break };
+        let Some(next) = fails_over_to(config, last) else { break };
+        way.push(next);
+        if next == own.name {
+            return Some(format!("they stand in for each other: {}", way.join(" → ")));
+        }
+    }
+    None
+}
+
+/// The service that a playbook lets answer for another.
+fn fails_over_to<'a>(config: &'a Config, service: &str) -> Option<&'a str> {
+    let playbook = config.playbook.iter().find(|playbook| playbook.service == service)?;
+    playbook.step.iter().find_map(|step| match &step.to {
+        Some(Elsewhere::Service(to)) => Some(to.as_str()),
+        None => None,
+    })
+}
+
+/// Whether recovery may have another service answer for this one.
+pub(super) fn fails_over(config: &Config, service: &str) -> bool {
+    fails_over_to(config, service).is_some()
+}
