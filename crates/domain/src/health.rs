@@ -166,6 +166,11 @@ pub enum SignalKind {
         /// What is normal: the 99th percentile, once known.
         normal: Option<Duration>,
     },
+    /// It runs elsewhere and has not answered within the time that its first answer may take.
+    Absent {
+        /// How long that was.
+        deadline: Duration,
+    },
     /// Attempts that ended well and badly since the replica's start, and how long ago it
     /// last moved: what the sweep reads from its counters.
     Tally {

@@ -69,6 +69,9 @@ pub struct Identity {
     pub model: Option<Arc<str>>,
     /// Whether our own supervisor runs it.
     pub supervised: bool,
+    /// How long it may take to answer for the first time; `None` where whoever starts it
+    /// sees to that.
+    pub startup_deadline: Option<Duration>,
     /// What makes it a standby; `None` for an active one.
     pub standby: Option<Standby>,
     /// Opens connections to it.

@@ -69,6 +69,7 @@ fn replica(name: &str, dial: Arc<dyn Dial>) -> Replica {
         h2: false,
         model: None,
         supervised: false,
+        startup_deadline: None,
         standby: None,
         dial,
     });

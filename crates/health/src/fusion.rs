@@ -58,6 +58,8 @@ pub struct Situation {
     /// Whether a probe or real traffic has proven this incarnation since it started or was
     /// isolated.
     pub proven: bool,
+    /// Whether it had all the time that its first answer may take.
+    pub absent: bool,
     /// Whether the time of a statistical isolation is still running.
     pub serving_time: bool,
     /// Whether slow start is over.
@@ -73,7 +75,8 @@ pub struct Situation {
 pub fn next(weight: &Weight, s: Situation) -> (Health, bool) {
     use Health as H;
     match (weight, s.health) {
-        // Not up yet: refusals and failed probes are what starting looks like.
+        // Not up yet: refusals and failed probes are what starting looks like, but not for ever.
+        (Weight::Certain(_), H::Starting) if !s.proven && s.absent => (H::Isolated, true),
         (_, H::Starting) if !s.proven => (H::Starting, true),
         (Weight::Certain(_), _) => (H::Isolated, true),
         (Weight::Enough(_), _) if s.may_isolate => (H::Isolated, false),
@@ -106,7 +109,7 @@ mod tests {
     fn all_situations() -> Vec<Situation> {
         let mut out = Vec::new();
         for health in ALL_HEALTH {
-            for bits in 0..32u8 {
+            for bits in 0..64u8 {
                 let bit = |n: u8| bits & (1 << n) != 0;
                 out.push(Situation {
                     health,
@@ -115,6 +118,7 @@ mod tests {
                     ramped: bit(2),
                     may_isolate: bit(3),
                     two_last: bit(4),
+                    absent: bit(5),
                 });
             }
         }

@@ -60,7 +60,7 @@ pub struct IncidentView {
     pub phase: String,
     /// Since when it is that.
     pub since_unix_ms: u64,
-    /// `exited`, `refusing`, `hung`, `lying` or `failing`.
+    /// `exited`, `refusing`, `hung`, `lying`, `failing` or `absent`.
     pub cause: String,
     /// The evidence.
     pub why: String,

@@ -65,6 +65,7 @@ pub(crate) fn replica(service: &str, index: u16, supervised: bool) -> Arc<Replic
         h2: false,
         model: None,
         supervised,
+        startup_deadline: None,
         standby: None,
         dial,
     }))

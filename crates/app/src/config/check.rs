@@ -259,6 +259,9 @@ fn check_replica(
     {
         problems.add(format!("{key}.weight"), "a weight is above 0 and at most 1000");
     }
+    if replica.startup_deadline.is_some_and(|time| time.is_zero()) {
+        problems.add(format!("{key}.startup_deadline"), "must be above zero");
+    }
     if replica.command.is_none() {
         for (name, set) in [
             ("copies", replica.copies.is_some()),

@@ -53,6 +53,12 @@ pub(crate) fn instances(service: &ServiceConfig) -> Vec<InstanceSpec> {
         .collect()
 }
 
+/// How long a replica that runs elsewhere may take to answer for the first time; `None` for
+/// one that the supervisor starts, with a deadline of its own.
+pub(crate) fn first_answer(replica: &ReplicaConfig) -> Option<Duration> {
+    replica.command.is_none().then(|| replica.startup_deadline.unwrap_or(STARTUP))
+}
+
 fn instance(
     service: &ServiceConfig,
     replica: &ReplicaConfig,

@@ -170,7 +170,8 @@ pub(crate) struct ReplicaConfig {
     pub(crate) cwd: Option<PathBuf>,
     /// User to run the command as.
     pub(crate) user: Option<String>,
-    /// How long it may take to become ready.
+    /// How long it may take to become ready, or, where it runs elsewhere, to answer for the
+    /// first time; 10 min by default.
     #[serde(with = "humantime_serde::option")]
     #[schemars(with = "Option<String>")]
     pub(crate) startup_deadline: Option<Duration>,

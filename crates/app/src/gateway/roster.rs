@@ -322,6 +322,7 @@ impl Roster {
             h2: replica.h2,
             model: replica.model.as_deref().map(Into::into),
             supervised: replica.command.is_some(),
+            startup_deadline: replicas::first_answer(replica),
             standby: config::standby::of(replica),
             dial,
         })))
@@ -338,7 +339,8 @@ fn described_as(place: &Place, replica: &ReplicaConfig) -> String {
         cwd: None,
         user: None,
         node: None,
-        startup_deadline: None,
+        // The supervisor sees to that of what it runs.
+        startup_deadline: replica.startup_deadline.filter(|_| replica.command.is_none()),
         stop_grace: None,
         ..replica.clone()
     };

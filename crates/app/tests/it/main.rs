@@ -3,6 +3,7 @@
 //! Every test starts its own servers on ports that the system chooses, and they end with
 //! it. Nothing sleeps for a state that can be asked for: see [`support::until`].
 
+mod absent;
 mod access_log;
 mod answers;
 mod batch;

@@ -105,6 +105,8 @@ pub enum Cause {
     Lying,
     /// It fails, or is slow.
     Failing,
+    /// It runs elsewhere, and has never answered.
+    Absent,
 }
 
 impl Cause {
@@ -117,6 +119,7 @@ impl Cause {
             Self::Hung => "hung",
             Self::Lying => "lying",
             Self::Failing => "failing",
+            Self::Absent => "absent",
         }
     }
 
@@ -125,6 +128,7 @@ impl Cause {
     pub fn of(evidence: &[&str]) -> Self {
         let by = |name: &str| evidence.contains(&name);
         match () {
+            () if by("absent") => Self::Absent,
             () if by("exit") => Self::Exited,
             () if by("refusal") => Self::Refusing,
             () if by("lying") => Self::Lying,

@@ -132,6 +132,8 @@ pub enum When {
     Lying,
     /// It fails, or is slow.
     Failing,
+    /// It runs elsewhere, and has never answered.
+    Absent,
 }
 
 impl When {
@@ -148,6 +150,7 @@ impl When {
             Self::Hung => "hung",
             Self::Lying => "lying",
             Self::Failing => "failing",
+            Self::Absent => "absent",
         }
     }
 }

@@ -27,6 +27,7 @@ fn replica(key: u64) -> Replica {
         h2: false,
         model: None,
         supervised: false,
+        startup_deadline: None,
         standby: None,
         dial: Arc::new(Nowhere),
     })

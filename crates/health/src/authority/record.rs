@@ -28,6 +28,8 @@ pub(super) struct Record {
     pub(super) probe_now: Arc<Notify>,
     detectors: Vec<Box<dyn Detector>>,
     proven: bool,
+    /// Whether it has ever answered.
+    answered: bool,
     /// Isolations by statistics in a row, and the end of the current one.
     isolations: u32,
     until: Option<Instant>,
@@ -58,6 +60,7 @@ impl Record {
             probe_now: Arc::default(),
             detectors,
             proven: false,
+            answered: false,
             isolations: 0,
             until: None,
             certain: false,
@@ -71,6 +74,7 @@ impl Record {
     /// New settings for a known replica: what was learnt of it stays.
     pub(super) fn inherit(&mut self, old: Self) {
         self.proven = old.proven;
+        self.answered = old.answered;
         self.isolations = old.isolations;
         self.until = old.until;
         self.two_since = old.two_since;
@@ -119,7 +123,9 @@ impl Record {
             self.replica.live.sign(Sign { at: clock::unix_millis(), observer, text });
         }
         match &signal.kind {
-            SignalKind::ProbeOk(_) | SignalKind::Attempt(Outcome::Ok) => self.proven = true,
+            SignalKind::ProbeOk(_) | SignalKind::Attempt(Outcome::Ok) => {
+                (self.proven, self.answered) = (true, true);
+            }
             // A second opinion, soon.
             SignalKind::Attempt(_) | SignalKind::Waiting { .. } => self.probe_now.notify_one(),
             _ => {}
@@ -138,6 +144,13 @@ impl Record {
     }
 
     pub(super) fn tally(&mut self, still: Duration, peers_move: bool, now: Instant) {
+        let since = now.saturating_duration_since(self.joined);
+        // What stands by without a model has nothing to answer with.
+        let expected = !self.answered && self.replica.live.rest().is_none();
+        let deadline = self.replica.id.startup_deadline.filter(|_| expected);
+        if let Some(deadline) = deadline.filter(|deadline| since >= *deadline) {
+            self.told(SignalKind::Absent { deadline }, now);
+        }
         let live = &self.replica.live;
         let count = |of: fn(&Outcome) -> bool| {
             outcome::ALL.iter().filter(|o| of(o)).map(|o| live.count(*o)).sum()
@@ -273,6 +286,10 @@ impl Record {
         Situation {
             health,
             proven: self.proven,
+            absent: self.detectors.iter().any(|detector| {
+                let definite = matches!(detector.verdict(now), Verdict::Definite(_));
+                definite && detector.name() == detector::absent::NAME
+            }),
             serving_time: self.until.is_some_and(|until| now < until),
             ramped: self.ramped(now),
             may_isolate,

@@ -33,6 +33,7 @@ pub(super) fn replica(key: u64) -> Replica {
         h2: false,
         model: None,
         supervised: false,
+        startup_deadline: None,
         standby: None,
         dial: Arc::new(Nowhere),
     })
@@ -260,4 +261,23 @@ fn silence_counts_only_while_peers_move() {
             (61_500, Some(still(10, true)), Health::Healthy),
         ],
     );
+}
+
+#[test]
+fn what_never_answered_is_out_after_its_deadline_and_joins_once_it_answers() {
+    let Replica { mut id, .. } = replica(1);
+    id.startup_deadline = Some(Duration::from_secs(600));
+    let mut r = Record::new(Arc::new(Replica::new(id)), Arc::new(settings()), at(0));
+    let refused = || Some(probe_failed(true, false));
+    play(&mut r, &[(0, None, Health::Starting), (100, refused(), Health::Starting)]);
+    r.tally(Duration::ZERO, false, at(599_999));
+    play(&mut r, &[(599_999, None, Health::Starting)]);
+    r.tally(Duration::ZERO, false, at(600_000));
+    play(&mut r, &[(600_000, None, Health::Isolated), (601_000, refused(), Health::Isolated)]);
+    assert!(r.replica.live.evidence().by.contains(&"absent"));
+    assert!(r.replica.live.why().contains("never answered"), "{}", r.replica.live.why());
+    play(&mut r, &[(700_000, Some(PROBE_OK), Health::Probation)]);
+    // It has answered once: whatever comes later is something else.
+    r.tally(Duration::ZERO, false, at(800_000));
+    play(&mut r, &[(800_000, None, Health::Healthy)]);
 }

@@ -87,6 +87,7 @@ fn build(settings: &CheckSettings, schemes: Schemes, probe: Probe) -> Built {
         h2,
         model: None,
         supervised: false,
+        startup_deadline: None,
         standby: None,
         dial,
     });

@@ -2,6 +2,7 @@
 //!
 //! A new detector is one file here and one line in [`build`].
 
+pub(crate) mod absent;
 mod broken;
 mod checks;
 mod consecutive;
@@ -58,6 +59,8 @@ pub trait Detector: Send + std::fmt::Debug {
 pub fn build(settings: &ServiceSettings) -> Vec<Box<dyn Detector>> {
     let ServiceSettings { ejection, probe, answers, .. } = settings;
     vec![
+        // Before those whose evidence is only what it looks like.
+        Box::new(absent::Absent::default()),
         Box::new(exit::Exit::default()),
         Box::new(refusal::Refusal::default()),
         Box::new(broken::Broken::default()),

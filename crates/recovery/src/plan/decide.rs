@@ -6,7 +6,7 @@ use super::step::{self, onward};
 use super::{Book, Change, State, hold as holds, moved, notice, playbook, words};
 use evenkeel_domain::health::Against;
 use evenkeel_domain::incident::{
-    Action, ChangedBy, Entry, Incident, Millis, Phase, Record, Seen, Step, Verify,
+    Action, Cause, ChangedBy, Entry, Incident, Millis, Phase, Record, Seen, Step, Verify,
 };
 use evenkeel_domain::{Gate, Health, orchestrator};
 use std::time::Duration;
@@ -244,6 +244,9 @@ impl At<'_> {
                 let how = seen.last_exit.as_deref().unwrap_or("it ends");
                 format!("it ends again and again ({how}); the supervisor goes on trying")
             }
+            _ if self.incident.cause == Cause::Absent => {
+                "it has never answered, and nothing here can start it".into()
+            }
             _ => "no step is left".into(),
         }
     }
@@ -303,7 +306,7 @@ impl At<'_> {
         let wrong = notice::wrong(self.state, seen, self.now).filter(|_| !seen.serves());
         let exit = || {
             let how = seen.last_exit.as_deref().unwrap_or("its process ended");
-            (evenkeel_domain::incident::Cause::Exited, format!("exit: {how}"))
+            (Cause::Exited, format!("exit: {how}"))
         };
         let wrong = if ended && !seen.left_alone() { Some(exit()) } else { wrong };
         if let Some((cause, why)) = wrong {

@@ -79,7 +79,7 @@ fn open(state: &State, seen: &Seen, cause: Cause, why: String, book: &Book, now:
         why: why.clone(),
         signs: seen.signs.clone(),
         times: Times { onset, ..Times::default() },
-        steps: playbook::steps(seen, book),
+        steps: playbook::steps(seen, cause, book),
         at: 0,
         tries: 0,
         done: 0,

@@ -260,7 +260,7 @@ fn named(
         Refusal::NotFound(text, "`evenkeel incident show ID` lists its steps")
     })?;
     let verify = if action.changes() { Verify::Serves } else { Verify::None };
-    let mut usual = playbook::steps(seen, book).into_iter();
+    let mut usual = playbook::steps(seen, incident.cause, book).into_iter();
     let timeout = usual.find(|s| s.action.name() == name).map(|s| s.timeout);
     let timeout = timeout.unwrap_or(Duration::from_secs(600));
     Ok((incident.at, Step { action, when: When::Always, timeout, verify, tries: 1 }))

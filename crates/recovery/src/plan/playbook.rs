@@ -42,10 +42,14 @@ fn promote() -> Step {
 
 /// The steps for a target.
 #[must_use]
-pub fn steps(seen: &Seen, book: &Book) -> Vec<Step> {
+pub fn steps(seen: &Seen, cause: Cause, book: &Book) -> Vec<Step> {
     let own = book.playbooks.iter().find(|playbook| playbook.service == seen.service);
     if let Some(playbook) = own {
         return playbook.steps.clone();
+    }
+    // It was never there: nothing of it can be waited for, or come back.
+    if cause == Cause::Absent {
+        return Vec::new();
     }
     let steps = default_steps(seen.process.is_some(), &book.rules);
     match seen.has_standby {
@@ -67,6 +71,7 @@ pub fn applies(when: When, incident: &Incident, seen: &Seen) -> bool {
         When::Hung => incident.cause == Cause::Hung,
         When::Lying => incident.cause == Cause::Lying,
         When::Failing => incident.cause == Cause::Failing,
+        When::Absent => incident.cause == Cause::Absent,
     }
 }
 

@@ -33,6 +33,7 @@ fn advice(cause: Cause, target: &str) -> String {
         Cause::Refusing => format!("see whether {target} runs and listens where it should"),
         Cause::Hung => format!("see what {target} does on its host (GPU, driver, disk)"),
         Cause::Lying => format!("compare model and settings of {target} with its peers"),
+        Cause::Absent => format!("see whether {target} runs where the configuration says"),
         Cause::Failing => format!("read the errors of {target} on its host"),
     }
 }
@@ -110,6 +111,7 @@ pub fn preview(state: &State, seen: &Seen, world: &[Seen], book: &Book, now: Mil
 /// The incident that a replica would have if what stands against it now isolated it.
 fn hypothetical(seen: &Seen, book: &Book, now: Millis) -> Incident {
     let none = seen.evidence.by.is_empty();
+    let cause = if none { Cause::Hung } else { Cause::of(&seen.evidence.by) };
     Incident {
         id: String::new(),
         target: seen.target.clone(),
@@ -117,11 +119,11 @@ fn hypothetical(seen: &Seen, book: &Book, now: Millis) -> Incident {
         phase: Phase::Isolated,
         back: None,
         since: now,
-        cause: if none { Cause::Hung } else { Cause::of(&seen.evidence.by) },
+        cause,
         why: seen.why.clone(),
         signs: seen.signs.clone(),
         times: Times { onset: now, ..Times::default() },
-        steps: playbook::steps(seen, book),
+        steps: playbook::steps(seen, cause, book),
         at: 0,
         tries: 0,
         done: 0,

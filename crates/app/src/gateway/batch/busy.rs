@@ -87,6 +87,7 @@ mod tests {
             h2: false,
             model: None,
             supervised: false,
+            startup_deadline: None,
             standby: None,
         }));
         replica.live.set_health(Health::Healthy, false, String::new(), clock::now());

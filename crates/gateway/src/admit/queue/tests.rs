@@ -32,6 +32,7 @@ fn replica(places: u32) -> Arc<Replica> {
         h2: false,
         model: None,
         supervised: false,
+        startup_deadline: None,
         standby: None,
         dial: Arc::new(Nowhere),
     });

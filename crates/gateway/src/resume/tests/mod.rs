@@ -164,6 +164,7 @@ impl Case {
                 h2: false,
                 model: None,
                 supervised: false,
+                startup_deadline: None,
                 standby: None,
                 dial: Arc::new(Door(fleet.clone(), key)),
             });

@@ -48,6 +48,7 @@ fn replica(key: u64) -> Arc<Replica> {
         h2: false,
         model: None,
         supervised: true,
+        startup_deadline: None,
         standby: None,
         dial,
     }))
