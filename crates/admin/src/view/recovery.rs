@@ -60,7 +60,7 @@ pub struct IncidentView {
     pub phase: String,
     /// Since when it is that.
     pub since_unix_ms: u64,
-    /// `exited`, `refusing`, `hung`, `lying`, `failing` or `absent`.
+    /// `exited`, `refusing`, `hung`, `lying`, `failing`, `absent` or `forecast`.
     pub cause: String,
     /// The evidence.
     pub why: String,

@@ -1,9 +1,10 @@
 //! Contradictions in `[recovery]` and `[[playbook]]`, also with what they are about.
 
+use super::checks::all as all_checks;
 use super::file::Config;
 use super::recovery::{LONGEST, PlaybookConfig, STEPS, Wrong, step};
 use super::service::ServiceConfig;
-use evenkeel_domain::incident::{Action, Elsewhere, More, Rules};
+use evenkeel_domain::incident::{About, Action, Elsewhere, More, Rules};
 use std::time::Duration;
 
 /// All contradictions: (key, message).
@@ -55,13 +56,25 @@ fn playbook_problems(
 ) -> Vec<(String, String)> {
     let key = format!("playbook[{at}]");
     let mut found = Vec::new();
-    if !config.service.iter().any(|service| service.name == playbook.service) {
-        let text = format!("there is no service `{}`", playbook.service);
-        found.push((format!("{key}.service"), text));
+    let mut add = |at: &str, text: String| found.push((format!("{key}.{at}"), text));
+    let about = playbook.about();
+    match &about {
+        None => {
+            add("when", "needs a `service`; with `when = \"forecast\"` that or a `check`".into())
+        }
+        Some(About::Service(name) | About::Foreseen(name)) => {
+            if !config.service.iter().any(|service| service.name == *name) {
+                add("service", format!("there is no service `{name}`"));
+            }
+        }
+        Some(About::Check(name)) => {
+            if !all_checks(config).iter().any(|check| check.name == *name) {
+                add("check", format!("there is no check `{name}`"));
+            }
+        }
     }
-    if config.playbook.iter().take(at).any(|other| other.service == playbook.service) {
-        let text = format!("`{}` has a playbook already", playbook.service);
-        found.push((format!("{key}.service"), text));
+    if about.is_some() && config.playbook.iter().take(at).any(|other| other.about() == about) {
+        add("service", "it has a playbook of this kind already; put the steps there".into());
     }
     if playbook.step.is_empty() || playbook.step.len() > STEPS {
         let text = format!("a playbook has 1 to {STEPS} steps; add a [[playbook.step]]");
@@ -70,23 +83,48 @@ fn playbook_problems(
     for (n, one) in playbook.step.iter().enumerate() {
         let wrong = match step(one) {
             Err(wrong) => Some(wrong),
-            Ok(step) => impossible(config, &playbook.service, &step.action),
+            Ok(step) => about.as_ref().and_then(|about| impossible(config, about, &step.action)),
         };
         found.extend(wrong.map(|(name, text)| (format!("{key}.step[{n}].{name}"), text)));
     }
     found
 }
 
-/// What cannot be done for this service: (key, what is wrong with it).
-fn impossible(config: &Config, service: &str, action: &Action) -> Option<Wrong> {
-    let own = config.service.iter().find(|one| one.name == service)?;
+/// What cannot be done here: (key, what is wrong with it).
+fn impossible(config: &Config, about: &About, action: &Action) -> Option<Wrong> {
+    let service = match about {
+        About::Service(name) | About::Foreseen(name) => name,
+        About::Check(name) => return not_for_a_check(config, name, action),
+    };
+    let own = config.service.iter().find(|one| one.name == *service)?;
     match action {
+        Action::Renew | Action::DropLogs if matches!(about, About::Service(_)) => {
+            let text = "only with `when = \"forecast\"`; what does not serve takes `restart`";
+            Some(("action", text.into()))
+        }
         Action::Scale { more } => unscalable(own, *more),
         Action::FailOver { to: Elsewhere::Service(to) } => {
             nobody(config, own, to).map(|text| ("to", text))
         }
         _ => None,
     }
+}
+
+/// What needs a replica, where a check looks at something else.
+fn not_for_a_check(config: &Config, check: &str, action: &Action) -> Option<Wrong> {
+    let checks = all_checks(config);
+    let kind = &checks.iter().find(|one| one.name == check)?.kind;
+    let anything = matches!(
+        action,
+        Action::Wait | Action::Script { .. } | Action::Webhook { .. } | Action::Ask { .. }
+    );
+    let fits = match action {
+        Action::Renew | Action::Restart { .. } => kind == "process",
+        Action::DropLogs => kind == "disk",
+        _ => anything,
+    };
+    let name = action.name();
+    (!fits).then(|| ("action", format!("`{name}` makes no sense for a check of kind `{kind}`")))
 }
 
 fn unscalable(service: &ServiceConfig, more: More) -> Option<Wrong> {
@@ -142,8 +180,8 @@ fn nobody(config: &Config, own: &ServiceConfig, to: &str) -> Option<String> {
 
 /// The service that a playbook lets answer for another.
 fn fails_over_to<'a>(config: &'a Config, service: &str) -> Option<&'a str> {
-    let playbook = config.playbook.iter().find(|playbook| playbook.service == service)?;
-    playbook.step.iter().find_map(|step| match &step.to {
+    let of = |one: &&PlaybookConfig| one.service.as_deref() == Some(service);
+    config.playbook.iter().filter(of).flat_map(|one| &one.step).find_map(|step| match &step.to {
         Some(Elsewhere::Service(to)) => Some(to.as_str()),
         None => None,
     })

@@ -3,7 +3,7 @@
 
 use super::file::Config;
 use evenkeel_domain::Endpoint;
-use evenkeel_domain::incident::{Action, Elsewhere, More, Playbook, Step, Verify, When};
+use evenkeel_domain::incident::{About, Action, Elsewhere, More, Playbook, Step, Verify, When};
 use evenkeel_recovery::Book;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,10 +24,41 @@ const GRACE: Duration = Duration::from_secs(2);
 #[serde(deny_unknown_fields)]
 pub(crate) struct PlaybookConfig {
     /// The service.
-    pub(crate) service: String,
+    #[serde(default)]
+    pub(crate) service: Option<String>,
+    /// With `when = "forecast"`, in place of `service`: the check that sees a limit ahead.
+    #[serde(default)]
+    pub(crate) check: Option<String>,
+    /// `fault`, for replicas that do not serve, or `forecast`, for a limit that a check sees
+    /// ahead: these steps come in place of its own.
+    #[serde(default)]
+    pub(crate) when: Occasion,
     /// Steps, in order. With none left, a person is called.
     #[serde(default)]
     pub(crate) step: Vec<StepConfig>,
+}
+
+/// What a playbook is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Occasion {
+    /// A replica does not serve.
+    #[default]
+    Fault,
+    /// A limit will be reached.
+    Forecast,
+}
+
+impl PlaybookConfig {
+    /// What it is for; `None` where that is not said, or said twice.
+    pub(super) fn about(&self) -> Option<About> {
+        match (self.when, self.service.clone(), self.check.clone()) {
+            (Occasion::Fault, Some(service), None) => Some(About::Service(service)),
+            (Occasion::Forecast, Some(service), None) => Some(About::Foreseen(service)),
+            (Occasion::Forecast, None, Some(check)) => Some(About::Check(check)),
+            _ => None,
+        }
+    }
 }
 
 /// What a step does.
@@ -40,6 +71,10 @@ pub(crate) enum ActionName {
     Wait,
     /// Stop and start its process.
     Restart,
+    /// Drain it, then stop and start its process, at a quiet time. For forecasts.
+    Renew,
+    /// Drop old logs of Evenkeel's own from the disk that fills. For forecasts.
+    DropLogs,
     /// Have a standby take over, if too few others serve.
     Promote,
     /// Start more copies of its service until the incident is over: `add` so many, or have
@@ -108,11 +143,10 @@ pub(crate) fn journal_path(config: &Config) -> PathBuf {
 /// What recovery is given. The configuration was checked.
 pub(crate) fn book(config: &Config) -> Book {
     let steps = |all: &[StepConfig]| all.iter().filter_map(|s| step(s).ok()).collect();
-    let playbook =
-        |p: &PlaybookConfig| Playbook { service: p.service.clone(), steps: steps(&p.step) };
+    let playbook = |p: &PlaybookConfig| Some(Playbook { about: p.about()?, steps: steps(&p.step) });
     Book {
         rules: config.recovery.clone(),
-        playbooks: config.playbook.iter().map(playbook).collect(),
+        playbooks: config.playbook.iter().filter_map(playbook).collect(),
     }
 }
 
@@ -124,6 +158,8 @@ pub(super) fn step(config: &StepConfig) -> Result<Step, Wrong> {
     only_its_own(config)?;
     let minutes = |n: u64| Duration::from_secs(n * 60);
     let (timeout, verify) = match action {
+        Action::Renew => (minutes(15), Verify::Serves),
+        Action::DropLogs => (minutes(5), Verify::None),
         Action::Restart { .. } | Action::Reload { .. } => (minutes(10), Verify::Serves),
         Action::Wait => (Duration::from_secs(30), Verify::Serves),
         Action::Script { .. } => (minutes(5), Verify::Serves),
@@ -149,6 +185,8 @@ fn action(config: &StepConfig) -> Result<Action, Wrong> {
         ActionName::Isolate => Action::Isolate,
         ActionName::Wait => Action::Wait,
         ActionName::Restart => Action::Restart { grace: config.grace.unwrap_or(GRACE) },
+        ActionName::Renew => Action::Renew,
+        ActionName::DropLogs => Action::DropLogs,
         ActionName::Promote => Action::Promote,
         ActionName::Scale => Action::Scale { more: more(config)? },
         ActionName::FailOver => {

@@ -175,14 +175,15 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     state.set_standbys(standing_by.clone());
     let scaling = Scaling::new(&config, &state, recovery.board.clone(), sizes, to_keeper.clone());
     tokio::spawn(scaling.clone().run());
-    let forecasts = Forecasts::new(&config, &state, control.clone(), recovery.clone());
+    let forecasts = Forecasts::new(&config, &state);
     tokio::spawn(forecasts.clone().run());
+    let renewing = control.clone();
     let orders = (overrides.clone(), control.clone(), recovery.clone());
     let admin = start_admin(&config, sorted.admin, &state, orders, ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
     // Not before: until then an older gateway heals.
-    if let Err(error) = recovery.start(config::journal_path(&config), overrides, to_keeper.clone())
-    {
+    let journal = config::journal_path(&config);
+    if let Err(error) = recovery.start(journal, overrides, renewing, to_keeper.clone()) {
         recovery.board.broken(&error.to_string());
     }
     let main = Main {

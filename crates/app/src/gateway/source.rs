@@ -10,6 +10,7 @@ use evenkeel_admin::view::{
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::detour::Detours;
+use evenkeel_domain::incident::Outlook;
 use evenkeel_domain::job::JobStatus;
 use evenkeel_domain::node::NodeStatus;
 use evenkeel_domain::orchestrator::InstanceStatus;
@@ -46,6 +47,8 @@ pub(super) struct GatewayState {
     jobs: Mutex<Vec<JobStatus>>,
     nodes: Mutex<Vec<NodeStatus>>,
     checks: OnceLock<Arc<Checks>>,
+    /// Limits ahead, by whom they are about.
+    outlooks: Mutex<BTreeMap<String, Outlook>>,
     standbys: OnceLock<Arc<Standbys>>,
     /// Other ways to replicas, which drills hold.
     pub(super) detours: Detours,
@@ -69,6 +72,7 @@ impl GatewayState {
             jobs: Mutex::default(),
             nodes: Mutex::default(),
             checks: OnceLock::new(),
+            outlooks: Mutex::default(),
             standbys: OnceLock::new(),
             detours: Detours::default(),
         }
@@ -87,6 +91,16 @@ impl GatewayState {
     /// Where all checks stand.
     pub(super) fn checks(&self) -> Vec<CheckStatus> {
         self.checks.get().map(|c| c.statuses()).unwrap_or_default()
+    }
+
+    /// Limits ahead, by whom they are about.
+    pub(super) fn set_outlooks(&self, all: BTreeMap<String, Outlook>) {
+        *self.outlooks.lock().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+
+    /// Limits ahead, by whom they are about.
+    pub(super) fn outlooks(&self) -> BTreeMap<String, Outlook> {
+        self.outlooks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What stands by.

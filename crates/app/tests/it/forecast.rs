@@ -21,6 +21,17 @@ async fn check(up: &Up, name: &str) -> Value {
     all.into_iter().find(|check| check["name"] == name).unwrap_or_default()
 }
 
+/// The incident of a target, once it is so.
+async fn incident(up: &Up, target: &str, phase: &str) -> Value {
+    until_within(WHOLE, &format!("an incident of {target} that is {phase}"), || async {
+        let answer = get(&up.admin, "/api/v1/incidents").await;
+        let all = if answer.status == 200 { answer.json() } else { Value::Null };
+        let all = all.as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|one| one["replica"] == target).filter(|one| one["phase"] == phase)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_replica_that_leaks_is_renewed_before_its_limit() {
     let dir = tempdir();
@@ -66,8 +77,19 @@ async fn a_replica_that_leaks_is_renewed_before_its_limit() {
     let events = get(&up.admin, "/api/v1/events").await.text();
     assert!(events.contains("memory reaches 600MiB in about"), "{events}");
     assert!(!events.contains("(critical from"), "it was never over its limit: {events}");
-    let log = up.process.output();
-    assert!(log.contains("chat-0 is drained and restarted before it fails"), "{log}");
+    let incident = incident(&up, "chat-0", "probation").await;
+    assert_eq!(
+        (&incident["cause"], &incident["isolated_unix_ms"]),
+        (&"forecast".into(), &Value::Null)
+    );
+    assert!(
+        incident["why"].as_str().is_some_and(|why| why.contains("memory reaches")),
+        "{incident}"
+    );
+    let ran = up.cli(&["why", "chat-0"]).await;
+    for part in ["forecast", "drain and restart it", "renew has helped"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
     let other = up.replica("chat-1", |_| true).await;
     assert_eq!(other["process"]["restarts"], 0, "what does not leak is left alone");
 }
@@ -139,8 +161,10 @@ async fn a_disk_that_fills_is_cleared_before_it_is_full() {
     let (full, written) = writer.await.expect("the writer ends");
     assert!(!full && written > 60, "{full} {written}");
     assert!(done().lines().all(|line| line == "disk used"), "{}", done());
-    let log = up.process.output();
-    assert!(log.contains("used reaches 95% in about") && log.contains("has ended well"), "{log}");
+    let open = incident(&up, "check:disk", "probation").await;
+    assert!(open["why"].as_str().is_some_and(|why| why.contains("used reaches 95%")), "{open}");
+    let ran = up.cli(&["why", "check:disk"]).await;
+    assert!(ran.out.contains("script has helped"), "{}", ran.out);
 }
 
 /// A certificate for this host that ends in so many days, with its key, as files.
@@ -194,5 +218,60 @@ async fn a_certificate_is_renewed_before_it_expires() {
         up.process.output().contains("certificate reloaded").then_some(())
     })
     .await;
-    assert!(up.process.output().contains("has ended well"), "{}", up.process.output());
+    let open = incident(&up, "check:tls", "probation").await;
+    assert!(open["why"].as_str().is_some_and(|why| why.contains("expires in")), "{open}");
+}
+
+#[tokio::test]
+async fn a_playbook_comes_in_place_of_what_is_done_by_itself() {
+    let dir = tempdir();
+    certificate(dir.path(), "soon", 5);
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (path, done) = (at("soon.pem"), at("done"));
+    let services = format!(
+        "[[service]]\nname = \"chat\"\nmodels = [\"*\"]\n[[service.replica]]\nurl = \
+         \"http://127.0.0.1:9\"\n[[check]]\nname = \"tls\"\nkind = \"certificate\"\npath = \
+         \"{path}\"\ninterval = \"200ms\"\nfor = \"0s\"\nforecast = {{ command = [\"touch\", \
+         \"{done}\"] }}\n[recovery]\nprobation = \"500ms\"\n[[playbook]]\ncheck = \
+         \"tls\"\nwhen = \"forecast\"\n[[playbook.step]]\naction = \"ask\"\ntext = \"may it be \
+         renewed?\"\n[[playbook.step]]\naction = \"script\"\ncommand = [\"sh\", \"-c\", \"echo \
+         $EVENKEEL_CHECK $EVENKEEL_MEASURE; rm {path}\"]\n"
+    );
+    let up = Up::start(&services).await;
+    let ran = up.cli(&["pause", "check:tls", "--for", "1h", "--why", "later"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(up.cli(&["resume", "check:tls"]).await.code, 0);
+    let asked = incident(&up, "check:tls", "escalated").await;
+    assert!(asked["note"].as_str().is_some_and(|note| note.contains("may it be")), "{asked}");
+    let ran = up.cli(&["incident", "plan", "check:tls"]).await;
+    assert!(ran.out.contains("run `sh -c"), "{ran:?}");
+    let id = asked["id"].as_str().expect("a number").to_owned();
+    assert_eq!(up.cli(&["incident", "approve", &id]).await.code, 0);
+    let ran = until_within(WHOLE, "it is approved", || async {
+        let ran = up.cli(&["incident", "show", &id]).await;
+        ran.out.contains("script: tls ").then_some(ran)
+    })
+    .await;
+    assert!(!Path::new(&done).exists(), "what it does by itself is not done: {}", ran.out);
+}
+
+#[tokio::test]
+async fn check_names_what_is_wrong_with_its_playbook() {
+    let dir = tempdir();
+    let file = dir.path().join("bad.toml");
+    let base = "[[service]]\nname = \"chat\"\nmodels = [\"*\"]\n[[service.replica]]\nurl = \
+                \"http://127.0.0.1:9\"\n[[check]]\nname = \"disk\"\nkind = \"disk\"\npath = \
+                \"/tmp\"\ncritical = \"95%\"\n[[playbook]]\n";
+    let (forecast, step) = ("when = \"forecast\"\n", "[[playbook.step]]\naction = ");
+    for (text, says) in [
+        (format!("check = \"disk\"\n{step}\"wait\"\n"), "needs a `service`"),
+        (format!("{forecast}{step}\"wait\"\n"), "needs a `service`"),
+        (format!("{forecast}check = \"dsk\"\n{step}\"wait\"\n"), "there is no check `dsk`"),
+        (format!("{forecast}check = \"disk\"\n{step}\"renew\"\n"), "makes no sense for a check"),
+        (format!("service = \"chat\"\n{step}\"renew\"\n"), "only with `when = \"forecast\"`"),
+    ] {
+        std::fs::write(&file, format!("{base}{text}")).expect("a file can be written");
+        let ran = crate::support::evenkeel(&["check", &file.display().to_string()]).await;
+        assert!(ran.code == 2 && ran.err.contains(says), "{says}: {ran:?}");
+    }
 }

@@ -66,8 +66,11 @@ async fn more_copies_run_until_the_incident_is_over() {
     // A gateway that dies knows from the journal what holds.
     signal(up.gateway_pid().await, Signal::KILL);
     incident(&up, "chat-0", "acting").await;
-    let status = up.cli(&["status"]).await;
-    assert!(status.out.contains("it has at least 2 copies"), "{}", status.out);
+    until("another gateway says so", || async {
+        let status = up.cli(&["status"]).await;
+        status.out.contains("it has at least 2 copies").then_some(())
+    })
+    .await;
     std::fs::write(&go, "").expect("a file can be written");
     let over = incident(&up, "chat-0", "resolved").await;
     let rows = rows(&up, &over).await;

@@ -11,6 +11,7 @@
 //! in the `recovery` crate. Times are milliseconds since the Unix epoch and are passed in:
 //! they must mean the same to the process that goes on after a crash.
 
+mod foreseen;
 mod hold;
 mod playbook;
 mod port;
@@ -18,8 +19,9 @@ mod standing;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use foreseen::{FOREVER, Foreseen, Outlook};
 pub use hold::{Elsewhere, Hold, Holding};
-pub use playbook::{Action, More, Playbook, Rules, Step, Verify, When};
+pub use playbook::{About, Action, More, Playbook, Rules, Step, Verify, When};
 pub use port::{Copies, Hands, Journal, JournalError, JournalFuture, Reach, Seen, World};
 pub use standing::{ALL_TARGETS, Change, ChangedBy, Pause, Standing, Storm};
 
@@ -107,6 +109,8 @@ pub enum Cause {
     Failing,
     /// It runs elsewhere, and has never answered.
     Absent,
+    /// Nothing is wrong yet: a limit will be reached.
+    Forecast,
 }
 
 impl Cause {
@@ -120,6 +124,7 @@ impl Cause {
             Self::Lying => "lying",
             Self::Failing => "failing",
             Self::Absent => "absent",
+            Self::Forecast => "forecast",
         }
     }
 
@@ -224,6 +229,9 @@ pub struct Incident {
     /// What it keeps in force until it is over.
     #[serde(default)]
     pub holds: Vec<Hold>,
+    /// The limit that will be reached, where that is its cause.
+    #[serde(default)]
+    pub ahead: Option<Foreseen>,
 }
 
 impl Incident {

@@ -18,6 +18,10 @@ pub enum Action {
         /// How long it may take to end before it is killed.
         grace: Duration,
     },
+    /// Drains it and starts its process anew, at a quiet time.
+    Renew,
+    /// Drops old logs of Evenkeel's own from the disk that fills.
+    DropLogs,
     /// Has a standby of its service take over, if too few others serve.
     Promote,
     /// Starts more copies of its service, until the incident is over.
@@ -69,10 +73,12 @@ pub enum More {
 
 impl Action {
     /// The names of all actions, as the configuration spells them.
-    pub const NAMES: [&str; 11] = [
+    pub const NAMES: [&str; 13] = [
         "isolate",
         "wait",
         "restart",
+        "renew",
+        "drop_logs",
         "promote",
         "scale",
         "fail_over",
@@ -90,6 +96,8 @@ impl Action {
             Self::Isolate => "isolate",
             Self::Wait => "wait",
             Self::Restart { .. } => "restart",
+            Self::Renew => "renew",
+            Self::DropLogs => "drop_logs",
             Self::Promote => "promote",
             Self::Scale { .. } => "scale",
             Self::FailOver { .. } => "fail_over",
@@ -105,7 +113,16 @@ impl Action {
     /// anything, so it does.
     #[must_use]
     pub const fn changes(&self) -> bool {
-        matches!(self, Self::Restart { .. } | Self::Reload { .. } | Self::Script { .. })
+        matches!(
+            self,
+            Self::Restart { .. } | Self::Renew | Self::Reload { .. } | Self::Script { .. }
+        )
+    }
+
+    /// Whether it ends its process and starts another.
+    #[must_use]
+    pub const fn restarts(&self) -> bool {
+        matches!(self, Self::Restart { .. } | Self::Renew)
     }
 }
 
@@ -182,11 +199,22 @@ pub struct Step {
     pub tries: u32,
 }
 
-/// The steps for one service.
+/// What a playbook is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// Replicas of this service that do not serve.
+    Service(String),
+    /// Replicas of this service that will reach a limit.
+    Foreseen(String),
+    /// What this check sees ahead, whoever has it.
+    Check(String),
+}
+
+/// Steps, and what they are for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Playbook {
-    /// The service's name.
-    pub service: String,
+    /// For what.
+    pub about: About,
     /// In this order. An incident with no step left is escalated.
     pub steps: Vec<Step>,
 }

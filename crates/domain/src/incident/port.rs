@@ -1,18 +1,18 @@
 //! The ports of recovery: what it sees, what it does, where it writes it down.
 
-use super::{Elsewhere, Incident, Millis, Record, Row, Sign, Standing};
+use super::{Elsewhere, Incident, Millis, Outlook, Record, Row, Sign, Standing};
 use crate::health::{Evidence, Gate, Health};
 use crate::orchestrator;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
-/// One replica as it looks now.
+/// One replica as it looks now; or what a check looks at, where no replica has it.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// Its name.
     pub target: String,
-    /// Its service.
+    /// Its service; empty for what is no replica.
     pub service: String,
     /// What the health authority says.
     pub health: Health,
@@ -44,6 +44,8 @@ pub struct Seen {
     pub copies: Option<Copies>,
     /// Who answers the requests of its service in its place.
     pub stand_in: Option<Elsewhere>,
+    /// A limit that it will reach.
+    pub ahead: Option<Outlook>,
 }
 
 /// Copies of a service whose number may change.
@@ -66,6 +68,37 @@ impl Copies {
 }
 
 impl Seen {
+    /// What a check looks at, where that is no replica: nothing is said of its health.
+    #[must_use]
+    pub fn of_check(target: String, why: String, ahead: Option<Outlook>) -> Self {
+        Self {
+            target,
+            service: String::new(),
+            health: Health::Stopped,
+            gate: Gate::Shut,
+            evidence: Evidence::default(),
+            why,
+            signs: Vec::new(),
+            incarnation: 0,
+            ordered: None,
+            in_flight: 0,
+            process: None,
+            ends: 0,
+            last_exit: None,
+            has_standby: false,
+            replaced_by: None,
+            copies: None,
+            stand_in: None,
+            ahead,
+        }
+    }
+
+    /// Whether it is a replica.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        !self.service.is_empty()
+    }
+
     /// Whether it takes traffic, in the health authority's judgement.
     #[must_use]
     pub fn serves(&self) -> bool {
@@ -113,6 +146,13 @@ pub trait Hands: Send + Sync {
         incarnation: u64,
         grace: std::time::Duration,
     ) -> Reach<'a, ()>;
+
+    /// Drains its process and starts it anew, in turn with other such orders, if it still is
+    /// that start of it.
+    fn renew<'a>(&'a self, target: &'a str, incarnation: u64) -> Reach<'a, ()>;
+
+    /// Drops old logs of our own from the disk of `path`; gives what came of it, for people.
+    fn drop_logs<'a>(&'a self, path: &'a std::path::Path) -> Reach<'a, String>;
 
     /// Has a standby serve in its place; returns once one does or none is needed, with a word
     /// of which it is and how long that took.

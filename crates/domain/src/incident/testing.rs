@@ -125,6 +125,7 @@ pub fn incident(id: &str, target: &str, phase: Phase) -> Incident {
         note: String::new(),
         next: String::new(),
         holds: Vec::new(),
+        ahead: None,
     }
 }
 

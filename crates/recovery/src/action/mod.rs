@@ -5,11 +5,13 @@
 //! restore.
 
 mod ask;
+mod drop_logs;
 mod fail_over;
 mod isolate;
 mod move_streams;
 mod promote;
 mod reload;
+mod renew;
 mod restart;
 mod scale;
 mod script;
@@ -29,6 +31,8 @@ pub enum Blast {
     Process,
     /// Memory, processors and GPUs of the hosts where its service runs.
     Hosts,
+    /// Old logs of our own.
+    Logs,
     /// Every request of its service, and who answers in its place.
     Service,
     /// Whatever its command or URL touches: the operator knows.
@@ -44,6 +48,7 @@ impl Blast {
             Self::Streams => "what is under way on it",
             Self::Process => "its process",
             Self::Hosts => "room on the hosts of its service",
+            Self::Logs => "old logs of Evenkeel's own",
             Self::Service => "all requests of its service, and who answers them",
             Self::Outside => "what its command or URL touches",
         }
@@ -89,6 +94,8 @@ pub static REGISTRY: &[&dyn Action] = &[
     &isolate::Isolate,
     &wait::Wait,
     &restart::Restart,
+    &renew::Renew,
+    &drop_logs::DropLogs,
     &promote::Promote,
     &scale::Scale,
     &fail_over::FailOver,

@@ -57,8 +57,17 @@ impl Drop for Group {
 async fn run(command: &[String], task: &Task) -> Result<String, String> {
     let (program, args) = command.split_first().ok_or("no command is given")?;
     let incident = &task.incident;
+    let ahead = incident.ahead.iter().flat_map(|ahead| {
+        [
+            ("EVENKEEL_CHECK", ahead.check.clone()),
+            ("EVENKEEL_SUBJECT", ahead.subject.clone()),
+            ("EVENKEEL_MEASURE", ahead.measure.clone()),
+            ("EVENKEEL_AT_UNIX_MS", ahead.at.to_string()),
+        ]
+    });
     let mut child = Command::new(program)
         .args(args)
+        .envs(ahead)
         .env("EVENKEEL_ACTION_KEY", &task.key)
         .env("EVENKEEL_INCIDENT", &incident.id)
         .env("EVENKEEL_REPLICA", &incident.target)

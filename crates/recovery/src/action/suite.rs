@@ -4,10 +4,11 @@ use super::{Action, Blast, REGISTRY, Task};
 use evenkeel_domain::health::{Evidence, Gate, Health};
 use evenkeel_domain::incident::testing::incident;
 use evenkeel_domain::incident::{
-    Action as Does, Copies, Elsewhere, Hands, Hold, Holding, Millis, More, Phase, Reach, Seen,
-    Step, Verify, When,
+    Action as Does, Copies, Elsewhere, Foreseen, Hands, Hold, Holding, Millis, More, Phase, Reach,
+    Seen, Step, Verify, When,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ impl Fake {
             replaced_by: None,
             copies: Some(Copies { size: 1, max: 3, open: Vec::new() }),
             stand_in: None,
+            ahead: None,
         };
         Self { seen: Mutex::new(seen), fail, keys: Mutex::default() }
     }
@@ -78,6 +80,14 @@ impl Hands for Fake {
         })
     }
 
+    fn renew<'a>(&'a self, target: &'a str, incarnation: u64) -> Reach<'a, ()> {
+        self.restart(target, incarnation, Duration::ZERO)
+    }
+
+    fn drop_logs<'a>(&'a self, _: &'a Path) -> Reach<'a, String> {
+        self.act("nothing is left".into(), |_| {})
+    }
+
     fn promote<'a>(&'a self, _: &'a str) -> Reach<'a, String> {
         self.act("chat-1 serves".into(), |seen| seen.replaced_by = Some("chat-1".into()))
     }
@@ -102,13 +112,16 @@ impl Hands for Fake {
 }
 
 /// What the world shows once it is done.
-const SHOWS: [&str; 6] = ["isolate", "restart", "promote", "scale", "fail_over", "move_streams"];
+const SHOWS: [&str; 7] =
+    ["isolate", "restart", "renew", "promote", "scale", "fail_over", "move_streams"];
 
 fn does(name: &str) -> Does {
     match name {
         "isolate" => Does::Isolate,
         "wait" => Does::Wait,
         "restart" => Does::Restart { grace: Duration::ZERO },
+        "renew" => Does::Renew,
+        "drop_logs" => Does::DropLogs,
         "promote" => Does::Promote,
         "scale" => Does::Scale { more: More::Add(1) },
         "fail_over" => Does::FailOver { to: Elsewhere::Service("other".into()) },
@@ -135,6 +148,16 @@ fn task(action: &dyn Action) -> Task {
     let mut incident = incident("1-1", "chat-0", Phase::Acting);
     let what = Holding::Copies { from: 1, to: 2 };
     incident.holds.push(Hold { key: "1-1/0-x/0@1".into(), by_hand: false, what });
+    let path = Some("/tmp".into());
+    incident.ahead = Some(Foreseen {
+        check: "disk".into(),
+        subject: String::new(),
+        measure: "used".into(),
+        text: "used reaches 95%".into(),
+        at: 9,
+        again: Duration::ZERO,
+        path,
+    });
     Task { incident, step, key: "1-1/0-x/0@1".into(), incarnation: 1, until: 9 }
 }
 
@@ -184,7 +207,8 @@ async fn what_cannot_be_done_is_said() {
     for action in REGISTRY {
         let (fake, task) = (Fake::new(true), task(*action));
         let said = action.act(&task, &fake).await;
-        let hands = SHOWS.contains(&action.name()) || action.name() == "reload";
+        let hands =
+            SHOWS.contains(&action.name()) || matches!(action.name(), "reload" | "drop_logs");
         assert_eq!(said == Err("told to fail".into()), hands, "{}: {said:?}", action.name());
     }
 }

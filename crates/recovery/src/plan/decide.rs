@@ -28,7 +28,7 @@ pub enum Decision {
     Running,
 }
 
-fn hold(why: impl Into<String>) -> Decision {
+pub(super) fn hold(why: impl Into<String>) -> Decision {
     Decision::Hold(why.into())
 }
 
@@ -45,6 +45,9 @@ pub fn decide(
     let Some(seen) = world.iter().find(|seen| seen.target == incident.target) else {
         return at.missing();
     };
+    if incident.cause == Cause::Forecast {
+        return at.ahead(seen);
+    }
     match incident.phase {
         Phase::Suspected | Phase::Resolved => hold("nothing is to be done"),
         Phase::Acting => Decision::Running,
@@ -60,16 +63,16 @@ pub fn decide(
 }
 
 /// One incident at one moment.
-struct At<'a> {
-    state: &'a State,
-    incident: &'a Incident,
-    world: &'a [Seen],
-    book: &'a Book,
-    now: Millis,
+pub(super) struct At<'a> {
+    pub(super) state: &'a State,
+    pub(super) incident: &'a Incident,
+    pub(super) world: &'a [Seen],
+    pub(super) book: &'a Book,
+    pub(super) now: Millis,
 }
 
 impl At<'_> {
-    fn go(&self, event: Event, kind: &str, note: impl Into<String>) -> Decision {
+    pub(super) fn go(&self, event: Event, kind: &str, note: impl Into<String>) -> Decision {
         match moved(self.incident, event, kind, note.into(), self.now) {
             Ok(change) => {
                 let change = change.with(|incident| incident.next = words::next(incident));
@@ -98,9 +101,11 @@ impl At<'_> {
 
     /// What goes before everything that is done: counting, storm, pause.
     fn may(&self, seen: &Seen) -> Option<Decision> {
-        if let Some(counted) = self.counted(seen) {
-            return Some(counted);
-        }
+        self.counted(seen).or_else(|| self.stopped())
+    }
+
+    /// A storm stop, or a pause.
+    pub(super) fn stopped(&self) -> Option<Decision> {
         let standing = &self.state.standing;
         // Another that takes over changes nothing that runs: a storm is when it is needed.
         let adds = matches!(
@@ -147,7 +152,10 @@ impl At<'_> {
     }
 
     fn back(&self, seen: &Seen) -> Option<Decision> {
-        seen.serves().then(|| self.go(Event::Recovered, "recovered", "it serves again by itself"))
+        // Who was never out does not come back.
+        let out = self.incident.cause != Cause::Forecast;
+        let back = || self.go(Event::Recovered, "recovered", "it serves again by itself");
+        (out && seen.serves()).then(back)
     }
 
     /// What a person has ordered goes before what is measured.
@@ -195,27 +203,38 @@ impl At<'_> {
             return self.go(Event::Escalate, "escalated", self.exhausted(seen));
         };
         if let Action::Ask { text } = &step.action {
-            return match self.go(Event::Escalate, "asked", format!("a person is asked: {text}")) {
-                Decision::Change(change) => {
-                    Decision::Change(Box::new(change.with(|incident| incident.at = at)))
-                }
-                other => other,
-            };
+            return self.asks(at, text);
         }
-        if step.action.changes() {
-            let fleet = self.state.fleet(&seen.target, &seen.service, self.world);
-            let rules = &self.book.rules;
-            let limit = limits::check(&seen.target, &self.state.standing, fleet, rules, self.now);
-            match limit {
-                Some(Limit::Wait(why)) => return hold(why),
-                Some(Limit::Escalate(why)) => return self.go(Event::Escalate, "escalated", why),
-                Some(Limit::Storm(why)) => {
-                    return Decision::Change(Box::new(notice::stop(self.state, why, self.now)));
-                }
-                None => {}
-            }
+        if let Some(limited) = self.limited(step, seen) {
+            return limited;
         }
         self.begin(seen, step.clone(), at, false)
+    }
+
+    /// Waits for a person at a step.
+    pub(super) fn asks(&self, at: usize, text: &str) -> Decision {
+        match self.go(Event::Escalate, "asked", format!("a person is asked: {text}")) {
+            Decision::Change(change) => {
+                Decision::Change(Box::new(change.with(|incident| incident.at = at)))
+            }
+            other => other,
+        }
+    }
+
+    /// What a limit makes of a step that changes a replica.
+    pub(super) fn limited(&self, step: &Step, seen: &Seen) -> Option<Decision> {
+        if !step.action.changes() || !seen.is_replica() {
+            return None;
+        }
+        let fleet = self.state.fleet(&seen.target, &seen.service, self.world);
+        let rules = &self.book.rules;
+        match limits::check(&seen.target, &self.state.standing, fleet, rules, self.now)? {
+            Limit::Wait(why) => Some(hold(why)),
+            Limit::Escalate(why) => Some(self.go(Event::Escalate, "escalated", why)),
+            Limit::Storm(why) => {
+                Some(Decision::Change(Box::new(notice::stop(self.state, why, self.now))))
+            }
+        }
     }
 
     /// A process that starts is not disturbed, nor is one that a new gateway has only begun to
@@ -233,7 +252,7 @@ impl At<'_> {
         (!waits && fresh).then(|| hold("there is too little data yet"))
     }
 
-    fn needless(&self, step: &Step, seen: &Seen) -> Option<String> {
+    pub(super) fn needless(&self, step: &Step, seen: &Seen) -> Option<String> {
         holds::needless(self.state, step, self.incident, seen, self.world)
     }
 
@@ -251,7 +270,7 @@ impl At<'_> {
         }
     }
 
-    fn begin(&self, seen: &Seen, step: Step, at: usize, forced: bool) -> Decision {
+    pub(super) fn begin(&self, seen: &Seen, step: Step, at: usize, forced: bool) -> Decision {
         if !self.book.rules.act {
             let would = playbook::describe(&step);
             return hold(format!("recovery.act is false; it would {would}"));
@@ -266,7 +285,7 @@ impl At<'_> {
         let Some(doing) = &self.incident.doing else {
             return self.unverified("what was done is not known");
         };
-        let restarts = matches!(doing.step.action, Action::Restart { .. });
+        let restarts = doing.step.action.restarts();
         let renewed = !restarts || seen.incarnation != doing.incarnation;
         if seen.serves() && renewed {
             let note = format!("{} has helped: it serves", doing.step.action.name());
@@ -327,7 +346,7 @@ impl At<'_> {
         hold("it serves again and is watched")
     }
 
-    fn paused(&self, seen: &Seen) -> Decision {
+    pub(super) fn paused(&self, seen: &Seen) -> Decision {
         if let Some(decision) = self.back(seen) {
             return decision;
         }
@@ -337,7 +356,7 @@ impl At<'_> {
         }
     }
 
-    fn storm(&self, seen: &Seen) -> Decision {
+    pub(super) fn storm(&self, seen: &Seen) -> Decision {
         if let Some(decision) = self.back(seen) {
             return decision;
         }

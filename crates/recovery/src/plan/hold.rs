@@ -108,11 +108,17 @@ fn without(
 ) -> Change {
     let mut after = incident.clone();
     after.holds.retain(stays);
+    row(after, kind, text, now)
+}
+
+/// A row that leaves an incident where it was.
+pub(super) fn row(after: Incident, kind: &str, text: String, now: Millis) -> Change {
+    let from = after.phase;
     let entry = Entry { at: now, incident: Some(after.id.clone()), kind: kind.into(), text };
     Change {
         record: Record { entry, incident: Some(after), standing: None },
         act: false,
         release: false,
-        from: incident.phase,
+        from,
     }
 }

@@ -21,6 +21,8 @@ pub enum Event {
     Passed,
     /// The step could not be done.
     Failed,
+    /// The step is over and nothing is out of traffic: what comes next is looked for.
+    Return,
     /// It serves again: what was done has helped.
     Verified,
     /// It does not.
@@ -53,7 +55,7 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Confirm,
         Self::Clear,
         Self::Shut,
@@ -61,6 +63,7 @@ impl Event {
         Self::Done,
         Self::Passed,
         Self::Failed,
+        Self::Return,
         Self::Verified,
         Self::Unverified,
         Self::Recovered,
@@ -127,6 +130,9 @@ const TABLE: &[(Phase, Event, To)] = &[
     (P::Acting, E::Done, Go(P::Verifying)),
     (P::Acting, E::Passed, Go(P::Isolated)),
     (P::Acting, E::Failed, Go(P::Isolated)),
+    (P::Acting, E::Return, Go(P::Confirmed)),
+    (P::Verifying, E::Return, Go(P::Confirmed)),
+    (P::Escalated, E::Return, Go(P::Confirmed)),
     (P::Verifying, E::Verified, Go(P::Probation)),
     (P::Verifying, E::Unverified, Go(P::Isolated)),
     (P::Verifying, E::Pause, Side(P::Paused)),
@@ -187,6 +193,7 @@ mod tests {
         Done        . . . V . . . . . . .
         Passed      . . . I . . . . . . .
         Failed      . . . I . . . . . . .
+        Return      . . . C C . . C . . .
         Verified    . . . . P . . . . . .
         Unverified  . . . . I . . . . . .
         Recovered   . P P . . . . P P P .

@@ -9,6 +9,7 @@
 //! A change says everything that follows from it, so whoever has read the journal up to any
 //! row knows where to go on.
 
+mod ahead;
 mod decide;
 mod hold;
 pub mod limits;
@@ -162,7 +163,7 @@ impl State {
             changing: self.incidents.values().filter(changes).count(),
             others_open: members().filter(|seen| seen.target != target && open(seen)).count(),
             open: members().any(|seen| seen.target == target && open(seen)),
-            targets: world.len(),
+            targets: world.iter().filter(|seen| seen.is_replica()).count(),
         }
     }
 }

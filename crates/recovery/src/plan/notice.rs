@@ -32,14 +32,21 @@ pub(super) fn suspects(all: &mut BTreeMap<String, Millis>, world: &[Seen], now: 
 /// The first replica that needs an incident and has none.
 pub(super) fn opened(state: &State, world: &[Seen], book: &Book, now: Millis) -> Option<Change> {
     world.iter().filter(|seen| state.of(&seen.target).is_none()).find_map(|seen| {
-        let (cause, why) = wrong(state, seen, now)?;
+        let (cause, why) = wrong(state, seen, now).or_else(|| foreseen(seen, book))?;
         Some(open(state, seen, cause, why, book, now))
     })
 }
 
+/// A limit ahead, where something is to be done about it; else people are only told.
+fn foreseen(seen: &Seen, book: &Book) -> Option<(Cause, String)> {
+    let outlook = seen.ahead.as_ref().filter(|_| !seen.left_alone() || !seen.is_replica())?;
+    let acts = !playbook::steps(seen, Cause::Forecast, book).is_empty();
+    acts.then(|| (Cause::Forecast, outlook.foreseen.text.clone()))
+}
+
 /// What is wrong with a replica, once it is certain enough to act upon.
 pub(super) fn wrong(state: &State, seen: &Seen, now: Millis) -> Option<(Cause, String)> {
-    if seen.left_alone() {
+    if seen.left_alone() || !seen.is_replica() {
         return None;
     }
     if ended_between(state, seen) {
@@ -88,10 +95,15 @@ fn open(state: &State, seen: &Seen, cause: Cause, why: String, book: &Book, now:
         note: String::new(),
         next: String::new(),
         holds: Vec::new(),
+        ahead: seen
+            .ahead
+            .as_ref()
+            .filter(|_| cause == Cause::Forecast)
+            .map(|outlook| outlook.foreseen.clone()),
     };
     // The health authority acts by itself: it may be out of traffic already.
-    let out = matches!(seen.gate, Gate::Shut | Gate::Desperate);
-    let restarted = ended_between(state, seen);
+    let out = cause != Cause::Forecast && matches!(seen.gate, Gate::Shut | Gate::Desperate);
+    let restarted = cause == Cause::Exited && ended_between(state, seen);
     let change = match moved(&incident, Event::Confirm, OPENED, why, now) {
         Ok(change) => change,
         Err(_) => unreachable!("what is suspected can be confirmed: a row of the table"),
@@ -112,7 +124,8 @@ pub(super) fn storm(state: &State, world: &[Seen], book: &Book, now: Millis) -> 
     if state.standing.storm.is_some() {
         return None;
     }
-    let why = limits::storm(&state.standing, None, world.len(), &book.rules, now)?;
+    let replicas = world.iter().filter(|seen| seen.is_replica()).count();
+    let why = limits::storm(&state.standing, None, replicas, &book.rules, now)?;
     Some(stop(state, why, now))
 }
 

@@ -1,10 +1,9 @@
 //! What people order.
 
-use super::limits::{self, Limit};
 use super::machine::Event;
 use super::{Book, Change, State, hold, moved, notice, playbook, step, words};
 use evenkeel_domain::incident::{
-    ALL_TARGETS, Action, ChangedBy, Incident, Millis, Pause, Phase, Seen, Step, Verify, When,
+    ALL_TARGETS, Action, Cause, Incident, Millis, Pause, Phase, Seen, Step, Verify, When,
 };
 use std::time::Duration;
 
@@ -45,13 +44,6 @@ pub enum Order {
         id: String,
         /// Who.
         owner: String,
-    },
-    /// Asks whether a replica that serves may be restarted before it fails; counts it.
-    Renew {
-        /// The replica.
-        target: String,
-        /// Why.
-        why: String,
     },
     /// Writes down what is done beside incidents.
     Note {
@@ -100,7 +92,6 @@ pub fn obey(
                 Refusal::Conflict(text, "`evenkeel incident show ID` shows what it does")
             })
         }
-        Order::Renew { target, why } => renewed(state, world, book, &target, &why, now),
         Order::Note { kind, text } => Ok(notice::beside(&kind, text, state.standing.clone(), now)),
         Order::ResetStorm { owner } => reset(state, &owner, now),
     }
@@ -134,48 +125,6 @@ fn resumed(state: &State, target: &str, owner: &str, now: Millis) -> Result<Chan
     Ok(notice::beside("resume", format!("{target} resumed by {owner}"), standing, now))
 }
 
-/// The same limits hold as for what is done in incidents.
-fn renewed(
-    state: &State,
-    world: &[Seen],
-    book: &Book,
-    target: &str,
-    why: &str,
-    now: Millis,
-) -> Result<Change, Refusal> {
-    let Some(seen) = world.iter().find(|seen| seen.target == target) else {
-        return Err(Refusal::NotFound(
-            format!("there is no data about {target}"),
-            "try again soon",
-        ));
-    };
-    let later = |text: String| Err(Refusal::Conflict(text, "it is tried again by itself"));
-    if !book.rules.act {
-        return later(format!("recovery.act is false; it would restart {target}: {why}"));
-    }
-    if state.of(target).is_some() || seen.left_alone() {
-        return later(format!("{target} has an open incident, or was taken out by a person"));
-    }
-    let names = [ALL_TARGETS, &seen.service, target];
-    let paused = |p: &&Pause| p.until > now && names.contains(&p.target.as_str());
-    if let Some(pause) = state.standing.pauses.iter().find(paused) {
-        return later(format!("paused by {}: {}", pause.owner, pause.why));
-    }
-    if let Some(storm) = &state.standing.storm {
-        return later(format!("everything is stopped: {}", storm.why));
-    }
-    let fleet = state.fleet(target, &seen.service, world);
-    match limits::check(target, &state.standing, fleet, &book.rules, now) {
-        Some(Limit::Wait(why) | Limit::Escalate(why) | Limit::Storm(why)) => later(why),
-        None => {
-            let mut standing = state.standing.clone();
-            standing.changed(target, ChangedBy::Recovery, now);
-            let text = format!("{target} is drained and restarted before it fails: {why}");
-            Ok(notice::beside("forecast", text, standing, now))
-        }
-    }
-}
-
 fn incident<'a>(state: &'a State, id: &str) -> Result<&'a Incident, Refusal> {
     state.incidents.get(id).ok_or_else(|| {
         let text = format!("there is no open incident `{id}`");
@@ -189,7 +138,12 @@ fn approved(state: &State, id: &str, owner: &str, now: Millis) -> Result<Change,
     let incident = incident(state, id)?;
     let asked = matches!(incident.step(), Some(Step { action: Action::Ask { .. }, .. }));
     let text = format!("approved by {owner}");
-    let change = moved(incident, Event::Approve, "approved", text, now).map_err(|illegal| {
+    if incident.phase != Phase::Escalated {
+        let text = format!("incident {id} is {}", incident.phase.label());
+        return Err(Refusal::Conflict(text, "only what waits for a person is approved"));
+    }
+    let event = if incident.cause == Cause::Forecast { Event::Return } else { Event::Approve };
+    let change = moved(incident, event, "approved", text, now).map_err(|illegal| {
         Refusal::Conflict(illegal.to_string(), "only what waits for a person is approved")
     })?;
     let change = change.with(|incident| {

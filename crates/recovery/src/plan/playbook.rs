@@ -1,7 +1,9 @@
 //! Which steps there are, and whether the next one's condition holds. Pure.
 
 use super::Book;
-use evenkeel_domain::incident::{Action, Cause, Incident, More, Rules, Seen, Step, Verify, When};
+use evenkeel_domain::incident::{
+    About, Action, Cause, Incident, More, Rules, Seen, Step, Verify, When,
+};
 use std::time::Duration;
 
 /// How long a process that is not stopped by asking may take before it is killed: what hangs
@@ -43,9 +45,18 @@ fn promote() -> Step {
 /// The steps for a target.
 #[must_use]
 pub fn steps(seen: &Seen, cause: Cause, book: &Book) -> Vec<Step> {
-    let own = book.playbooks.iter().find(|playbook| playbook.service == seen.service);
-    if let Some(playbook) = own {
-        return playbook.steps.clone();
+    let own = |of: &dyn Fn(&About) -> bool| {
+        book.playbooks.iter().find(|playbook| of(&playbook.about)).map(|one| one.steps.clone())
+    };
+    if let Some(outlook) = seen.ahead.as_ref().filter(|_| cause == Cause::Forecast) {
+        // Who names the check means it more exactly.
+        let check = &outlook.foreseen.check;
+        return own(&|about| matches!(about, About::Check(name) if name == check))
+            .or_else(|| own(&|about| matches!(about, About::Foreseen(s) if *s == seen.service)))
+            .unwrap_or_else(|| outlook.steps.clone());
+    }
+    if let Some(steps) = own(&|about| matches!(about, About::Service(s) if *s == seen.service)) {
+        return steps;
     }
     // It was never there: nothing of it can be waited for, or come back.
     if cause == Cause::Absent {
@@ -82,6 +93,8 @@ pub fn describe(step: &Step) -> String {
         Action::Isolate => "take it out of traffic".into(),
         Action::Wait => format!("wait up to {} for it to come back", time(step.timeout)),
         Action::Restart { .. } => "restart it".into(),
+        Action::Renew => "drain and restart it at a quiet time".into(),
+        Action::DropLogs => "drop old logs of Evenkeel's own".into(),
         Action::Promote => "have a standby take over".into(),
         Action::Scale { more: More::Add(n) } => format!("start {n} more of its service"),
         Action::Scale { more: More::Copies(n) } => format!("have {n} copies of its service run"),

@@ -3,7 +3,7 @@
 use super::machine::Event;
 use super::{Change, State, hold, moved, notice, playbook, words};
 use evenkeel_domain::Health;
-use evenkeel_domain::incident::{ChangedBy, Doing, Incident, Millis, Seen, Step, Verify};
+use evenkeel_domain::incident::{Cause, ChangedBy, Doing, Incident, Millis, Seen, Step, Verify};
 
 /// What becomes of a step that an earlier process began and did not end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +18,19 @@ pub enum Resume {
 
 /// Looks at the world before anything is repeated; `is_done` is what the action says of it.
 #[must_use]
-pub fn resume(state: &State, step: &Step, seen: &Seen, is_done: bool, now: Millis) -> Resume {
+pub fn resume(
+    state: &State,
+    incident: &Incident,
+    step: &Step,
+    (seen, is_done): (&Seen, bool),
+    now: Millis,
+) -> Resume {
     if is_done {
         return Resume::Done("found done after a restart of Evenkeel");
     }
-    if seen.serves() && step.action.changes() {
+    // What is foreseen is about one that serves.
+    let needless = seen.serves() && incident.cause != Cause::Forecast;
+    if needless && step.action.changes() {
         return Resume::Done("not repeated after a restart of Evenkeel: it serves");
     }
     // A new gateway has only begun to look: it may serve.
@@ -39,12 +47,16 @@ pub fn ended(incident: &Incident, result: &Result<String, String>, now: Millis) 
         (Ok(text), Verify::None) => (Event::Passed, text),
         (Err(text), _) => (Event::Failed, text),
     };
+    let to = match incident.cause {
+        Cause::Forecast if event != Event::Done => Event::Return,
+        _ => event,
+    };
     let name = doing.step.action.name();
     let text = match result {
         Ok(_) => format!("{name}: {text}"),
         Err(_) => format!("{name} failed: {text}"),
     };
-    let change = moved(incident, event, "end", text, now).ok()?;
+    let change = moved(incident, to, "end", text, now).ok()?;
     Some(change.with(|incident| {
         let Some(doing) = &mut incident.doing else { return };
         doing.ended = Some(result.clone());
@@ -93,7 +105,7 @@ pub(super) fn begin(
         incident.doing = Some(Doing { key, step, began: now, incarnation, forced, ended: None });
     });
     let change = Change { act: true, ..change };
-    if !changes {
+    if !changes || !seen.is_replica() {
         return Some(change);
     }
     Some(change.standing(state, |all| all.changed(&seen.target, ChangedBy::Recovery, now)))

@@ -35,6 +35,7 @@ fn seen(n: usize, hung: bool, incarnation: u64) -> Seen {
         replaced_by: None,
         copies: None,
         stand_in: None,
+        ahead: None,
     }
 }
 

@@ -3,7 +3,9 @@
 use super::limits::{self, Limit};
 use super::{Book, Decision, State, decide, hold, playbook};
 use crate::action;
-use evenkeel_domain::incident::{Action, Cause, Incident, Millis, Phase, Seen, Step, Times};
+use evenkeel_domain::incident::{
+    Action, Cause, FOREVER, Incident, Millis, Phase, Seen, Step, Times,
+};
 
 /// What a person can do about an incident; empty for nothing.
 #[must_use]
@@ -34,6 +36,7 @@ fn advice(cause: Cause, target: &str) -> String {
         Cause::Hung => format!("see what {target} does on its host (GPU, driver, disk)"),
         Cause::Lying => format!("compare model and settings of {target} with its peers"),
         Cause::Absent => format!("see whether {target} runs where the configuration says"),
+        Cause::Forecast => format!("see to what {target} will run out of"),
         Cause::Failing => format!("read the errors of {target} on its host"),
     }
 }
@@ -95,6 +98,10 @@ pub fn preview(state: &State, seen: &Seen, world: &[Seen], book: &Book, now: Mil
                 format!("would stop everything: {why}")
             }
             _ if !book.rules.act => "not done: recovery.act is false".into(),
+            _ if step.tries == FOREVER => {
+                let every = incident.ahead.as_ref().map_or(step.timeout, |ahead| ahead.again);
+                format!("every {} while it is foreseen", limits::humantime(every))
+            }
             _ => format!("up to {} times within {}", step.tries, limits::humantime(step.timeout)),
         };
         let action = action::find(step.action.name());
@@ -132,5 +139,6 @@ fn hypothetical(seen: &Seen, book: &Book, now: Millis) -> Incident {
         note: String::new(),
         next: String::new(),
         holds: Vec::new(),
+        ahead: None,
     }
 }

@@ -3,7 +3,7 @@
 use crate::plan::Change;
 use arc_swap::ArcSwap;
 use evenkeel_domain::histogram::Histogram;
-use evenkeel_domain::incident::{Incident, Phase, Standing};
+use evenkeel_domain::incident::{Cause, Incident, Phase, Standing};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -122,8 +122,12 @@ impl Board {
             return;
         }
         let times = &incident.times;
-        let since =
-            |at: Option<u64>| at.map(|at| Duration::from_millis(at.saturating_sub(times.onset)));
+        // What has not happened was neither detected nor mended late.
+        let counts = incident.cause != Cause::Forecast;
+        let since = |at: Option<u64>| {
+            let span = |at: u64| Duration::from_millis(at.saturating_sub(times.onset));
+            at.filter(|_| counts).map(span)
+        };
         match (change.from, incident.phase) {
             (Phase::Suspected, Phase::Confirmed) => {
                 self.confirmed.fetch_add(1, Relaxed);

@@ -285,7 +285,8 @@ impl Runner {
             };
             let action = action::find(task.step.action.name());
             let is_done = action.is_some_and(|action| action.is_done(&task, seen));
-            match plan::resume(&self.state, &task.step, seen, is_done, self.now()) {
+            match plan::resume(&self.state, &task.incident, &task.step, (seen, is_done), self.now())
+            {
                 Resume::Later => {}
                 Resume::Done(how) => {
                     self.ended(&task.incident.id, &task.key, Ok(how.to_owned())).await?;

@@ -2,7 +2,7 @@
 
 use crate::world::{Is, LOADS, Sim, last, pass, reaches, start};
 use evenkeel_domain::incident::testing::MemoryJournal;
-use evenkeel_domain::incident::{Action, Phase, Playbook, Rules, Step, Verify, When};
+use evenkeel_domain::incident::{About, Action, Phase, Playbook, Rules, Step, Verify, When};
 use evenkeel_recovery::{Book, Order};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,7 +26,10 @@ fn long_book() -> Book {
         step(Action::Wait, Verify::Serves),
         step(Action::Restart { grace: Duration::ZERO }, Verify::Serves),
     ];
-    Book { rules: Rules::default(), playbooks: vec![Playbook { service: "chat".into(), steps }] }
+    Book {
+        rules: Rules::default(),
+        playbooks: vec![Playbook { about: About::Service("chat".into()), steps }],
+    }
 }
 
 #[tokio::test(start_paused = true)]

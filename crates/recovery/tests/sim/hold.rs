@@ -4,7 +4,7 @@
 use crate::world::{Is, Run, Sim, pass, reaches, start, until};
 use evenkeel_domain::incident::testing::MemoryJournal;
 use evenkeel_domain::incident::{
-    Action, Elsewhere, Incident, More, Phase, Playbook, Rules, Step, Verify, When,
+    About, Action, Elsewhere, Incident, More, Phase, Playbook, Rules, Step, Verify, When,
 };
 use evenkeel_recovery::{Book, Order};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn book(actions: Vec<Action>) -> Book {
         tries: 1,
     };
     let steps = actions.into_iter().map(step).collect();
-    let playbooks = vec![Playbook { service: "chat".into(), steps }];
+    let playbooks = vec![Playbook { about: About::Service("chat".into()), steps }];
     Book { rules: Rules::default(), playbooks }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::world::{Is, Sim, last, pass, reaches, start, until};
 use evenkeel_domain::incident::testing::MemoryJournal;
-use evenkeel_domain::incident::{Action, Pause, Phase, Playbook, Rules, Step, Verify, When};
+use evenkeel_domain::incident::{About, Action, Pause, Phase, Playbook, Rules, Step, Verify, When};
 use evenkeel_recovery::{Book, Order};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ async fn a_standby_takes_over_in_a_storm_and_not_in_a_pause() {
     };
     let steps = vec![promote, restart];
     let rules = Rules { storm_targets: 1, storm_percent: 0, ..Rules::default() };
-    let playbooks = vec![Playbook { service: "chat".into(), steps }];
+    let playbooks = vec![Playbook { about: About::Service("chat".into()), steps }];
     let (sim, journal) = (Sim::new(4), Arc::new(MemoryJournal::default()));
     let run = start(&sim, &journal, &Book { rules, playbooks });
     pass(2).await;
@@ -132,34 +132,5 @@ async fn a_standby_takes_over_in_a_storm_and_not_in_a_pause() {
     sim.set("chat-3", |model| model.is = Is::Hung);
     pass(60).await;
     assert_eq!(sim.done("promote").len(), 3);
-    run.kill().await;
-}
-
-/// A restart before a failure counts as one after it: back-off, floor, storm and pauses hold.
-#[tokio::test(start_paused = true)]
-async fn what_is_renewed_before_it_fails_is_renewed_within_the_limits() {
-    let (sim, journal) = (Sim::new(2), Arc::new(MemoryJournal::default()));
-    let run = start(&sim, &journal, &Book::default());
-    pass(2).await;
-    let renew = async |target: &str| {
-        let (target, why) = (target.to_owned(), "memory reaches its limit".to_owned());
-        run.handle.order(Order::Renew { target, why }).await.map_err(|error| error.to_string())
-    };
-    assert_eq!(renew("chat-0").await, Ok(()));
-    let last = journal.rows().pop().unwrap().entry;
-    assert!(last.kind == "forecast" && last.text.contains("memory reaches"), "{last:?}");
-    assert!(renew("chat-0").await.unwrap_err().contains("back-off"));
-    assert!(renew("nobody").await.unwrap_err().contains("no data"));
-    // The only other one hangs: the floor is kept, and an incident goes before.
-    sim.set("chat-0", |model| model.is = Is::Hung);
-    pass(5).await;
-    assert!(renew("chat-1").await.is_err(), "nobody else serves");
-    assert!(renew("chat-0").await.unwrap_err().contains("incident"));
-    sim.set("chat-0", |model| model.is = Is::Good);
-    reaches(&journal, Phase::Resolved, 600).await;
-    let (target, until) = ("chat".to_owned(), u64::MAX);
-    let pause = Pause { target, owner: "me".into(), why: "a test".into(), until };
-    run.handle.order(Order::Pause(pause)).await.unwrap();
-    assert!(renew("chat-1").await.unwrap_err().contains("paused by me"));
     run.kill().await;
 }

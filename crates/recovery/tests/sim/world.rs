@@ -4,11 +4,12 @@ use arc_swap::ArcSwap;
 use evenkeel_domain::health::{Against, Evidence, Gate, Health};
 use evenkeel_domain::incident::testing::MemoryJournal;
 use evenkeel_domain::incident::{
-    Copies, Elsewhere, Hands, Incident, Journal, Millis, Phase, Reach, Seen, World,
+    Copies, Elsewhere, Hands, Incident, Journal, Millis, Outlook, Phase, Reach, Seen, World,
 };
 use evenkeel_domain::{clock, orchestrator};
 use evenkeel_recovery::{Board, Book, Handle, Parts, spawn};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -35,6 +36,8 @@ pub(crate) struct Model {
     pub(crate) after: Is,
     /// A person has ordered something about it.
     pub(crate) ordered: bool,
+    /// A limit that it will reach.
+    pub(crate) ahead: Option<Outlook>,
     /// Whether a reload helps.
     pub(crate) reloads: bool,
 }
@@ -74,6 +77,7 @@ impl Sim {
             supervised: true,
             after: Is::Good,
             ordered: false,
+            ahead: None,
             reloads: false,
         };
         let models = (0..models).map(|n| (format!("chat-{n}"), model.clone())).collect();
@@ -164,6 +168,7 @@ pub(crate) fn seen(name: &str, model: &Model, now: Millis) -> Seen {
         replaced_by: None,
         copies: None,
         stand_in: None,
+        ahead: model.ahead.clone(),
     }
 }
 
@@ -199,6 +204,20 @@ impl Hands for Sim {
                 model.is = model.after;
             }
         })
+    }
+
+    fn renew<'a>(&'a self, target: &'a str, incarnation: u64) -> Reach<'a, ()> {
+        self.act("renew", target, incarnation.to_string(), move |model, now| {
+            if model.incarnation == incarnation {
+                model.incarnation += 1;
+                model.ready_at = now + LOADS;
+                model.ahead = None;
+            }
+        })
+    }
+
+    fn drop_logs<'a>(&'a self, path: &'a Path) -> Reach<'a, String> {
+        Box::pin(std::future::ready(Ok(format!("nothing in {}", path.display()))))
     }
 
     fn copies<'a>(&'a self, target: &'a str, from: u32, to: u32) -> Reach<'a, ()> {

@@ -1,5 +1,7 @@
 //! What recovery can do here: orders to the health authority and the keeper, requests.
 
+use super::super::control::GatewayControl;
+use super::super::forecast::{LOGS, on_disk_of};
 use super::super::overrides::Overrides;
 use super::super::scale;
 use super::super::source::GatewayState;
@@ -10,12 +12,16 @@ use evenkeel_domain::event::EventKind;
 use evenkeel_domain::incident::{Elsewhere, Hands, Millis, Reach};
 use evenkeel_domain::{Gate, Replica, clock};
 use evenkeel_health::operator::{Order, Override};
+use evenkeel_supervisor::logs;
 use evenkeel_wire::client;
 use http::{Request, header};
 use http_body_util::Full;
 use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// How recovery's orders are told from those of people.
@@ -28,6 +34,9 @@ pub(super) struct GatewayHands {
     state: Arc<GatewayState>,
     overrides: Arc<Overrides>,
     standbys: Option<Arc<Standbys>>,
+    /// Restarts in turn, drained first. It belongs to the main thread.
+    control: GatewayControl,
+    main: Handle,
     to_keeper: mpsc::Sender<ToKeeper>,
 }
 
@@ -36,9 +45,10 @@ impl GatewayHands {
         state: Arc<GatewayState>,
         overrides: Arc<Overrides>,
         standbys: Option<Arc<Standbys>>,
+        control: GatewayControl,
         to_keeper: mpsc::Sender<ToKeeper>,
     ) -> Self {
-        Self { state, overrides, standbys, to_keeper }
+        Self { state, overrides, standbys, control, main: Handle::current(), to_keeper }
     }
 
     /// The order of a person about a replica, or ours.
@@ -122,6 +132,35 @@ impl Hands for GatewayHands {
                 grace_ms: Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
             };
             self.to_keeper.send(order).await.map_err(|_| "the keeper is gone".to_owned())
+        })
+    }
+
+    fn renew<'a>(&'a self, target: &'a str, incarnation: u64) -> Reach<'a, ()> {
+        Box::pin(async move {
+            if self.state.start_of(target).is_none() || self.state.unreached().contains(target) {
+                return Err(format!("{target} cannot be restarted from here"));
+            }
+            let control = self.control.clone();
+            let order = vec![(target.to_owned(), incarnation)];
+            // There, it goes on when this thread is over with its journal.
+            self.main.spawn(async move { control.renew(order) });
+            Ok(())
+        })
+    }
+
+    fn drop_logs<'a>(&'a self, path: &'a Path) -> Reach<'a, String> {
+        let dirs = LOGS.map(|dir| self.state.state_dir.join(dir));
+        let path = path.to_owned();
+        Box::pin(async move {
+            let dropped = tokio::task::spawn_blocking(move || {
+                let on_it = on_disk_of(&path, &dirs);
+                on_it.iter().map(|dir| logs::prune(dir)).sum::<io::Result<u64>>()
+            });
+            match dropped.await {
+                Ok(Ok(bytes)) => Ok(format!("{bytes} bytes of old logs are gone")),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
         })
     }
 

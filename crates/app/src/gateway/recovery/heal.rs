@@ -1,11 +1,13 @@
 //! What the admin API shows of recovery, and has it do.
 
+use super::super::forecast::target_of;
 use super::{Inside, Recovery, world};
 use evenkeel_admin::view::{
     IncidentDetail, IncidentView, PauseView, PlanStepView, PlanView, RecoveryView, RowView,
     SignView, StormView, WhyView,
 };
 use evenkeel_admin::{ControlError, ControlFuture, Healing, HealingFuture};
+use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::health::Against;
 use evenkeel_domain::histogram::Histogram;
 use evenkeel_domain::incident::{Incident, Pause, Seen};
@@ -90,6 +92,9 @@ impl Heal {
     }
 
     async fn explained(&self, name: &str) -> Result<WhyView, ControlError> {
+        if let Some(check) = self.0.state.checks().iter().find(|c| target_of(c) == name) {
+            return Ok(self.explained_check(name, check).await);
+        }
         let replica = self.replica(name)?;
         let live = &replica.live;
         let evidence = live.evidence();
@@ -122,6 +127,26 @@ impl Heal {
             incident,
             next,
         })
+    }
+
+    /// The same of what a check looks at, where that is no replica.
+    async fn explained_check(&self, name: &str, check: &CheckStatus) -> WhyView {
+        let incident = self.of(name).await.unwrap_or_default();
+        let open = incident.as_ref().filter(|one| one.incident.resolved_unix_ms.is_none());
+        let next = open.map(|one| &one.incident.next).filter(|next| !next.is_empty());
+        WhyView {
+            replica: name.to_owned(),
+            node: None,
+            service: String::new(),
+            health: check.state.label().into(),
+            gate: "is no replica".into(),
+            why: check.why.clone(),
+            against: "nothing".into(),
+            detectors: Vec::new(),
+            signs: Vec::new(),
+            next: next.cloned().unwrap_or_else(|| "nothing for you".into()),
+            incident,
+        }
     }
 
     fn what_next(&self, replica: &Replica, incident: Option<&IncidentView>) -> String {
@@ -218,8 +243,10 @@ impl Healing for Heal {
 
     fn plan<'a>(&'a self, replica: &'a str) -> HealingFuture<'a, PlanView> {
         Box::pin(async move {
-            self.seen(replica)?;
             let found = self.inside()?.handle.preview(replica).await;
+            if found.is_none() {
+                self.seen(replica)?;
+            }
             let found = found.ok_or_else(|| {
                 ControlError::unavailable("recovery gave no answer", "try again soon")
             })?;

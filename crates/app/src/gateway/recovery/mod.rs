@@ -17,6 +17,7 @@ mod world;
 pub(super) use hands::post;
 pub(super) use heal::Heal;
 
+use super::control::GatewayControl;
 use super::overrides::Overrides;
 use super::source::GatewayState;
 use super::standby::Standbys;
@@ -97,17 +98,6 @@ impl Recovery {
         })
     }
 
-    /// Asks whether a replica that serves may be restarted before it fails, and counts it.
-    ///
-    /// # Errors
-    /// Why not, or not now.
-    pub(super) async fn may_renew(&self, target: &str, why: &str) -> Result<(), OrderError> {
-        let broken = || OrderError::Unavailable("there is no journal yet".into());
-        let inside = self.inside.get().ok_or_else(broken)?;
-        let (target, why) = (target.to_owned(), why.to_owned());
-        inside.handle.order(Order::Renew { target, why }).await
-    }
-
     /// Writes down what is done beside incidents.
     ///
     /// # Errors
@@ -136,12 +126,13 @@ impl Recovery {
         self: &Arc<Self>,
         path: PathBuf,
         overrides: Arc<Overrides>,
+        control: GatewayControl,
         to_keeper: mpsc::Sender<ToKeeper>,
     ) -> io::Result<()> {
         let recovery = self.clone();
         let standbys = self.standbys.get().cloned();
         let world = GatewayWorld::new(self.state.clone(), overrides.clone(), standbys.clone());
-        let hands = GatewayHands::new(self.state.clone(), overrides, standbys, to_keeper);
+        let hands = GatewayHands::new(self.state.clone(), overrides, standbys, control, to_keeper);
         self.over.send_replace(false);
         let begun = std::thread::Builder::new().name("recovery".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,10 +1,12 @@
 //! What recovery sees: the health authority's state and the keeper's processes.
 
+use super::super::forecast::target_of;
 use super::super::overrides::Overrides;
 use super::super::scale::number;
 use super::super::source::GatewayState;
 use super::super::standby::Standbys;
 use super::hands::OWNER;
+use evenkeel_domain::check::CheckState;
 use evenkeel_domain::incident::{Copies, Elsewhere, Seen, World};
 use evenkeel_domain::orchestrator::{InstanceStatus, Phase};
 use evenkeel_domain::standby::Duty;
@@ -65,7 +67,9 @@ impl World for GatewayWorld {
                 seen.stand_in.clone_from(&stand_in);
             }
         }
+        let mut outlooks = self.state.outlooks();
         for seen in &mut all {
+            seen.ahead = outlooks.remove(&seen.target);
             seen.ordered = ordered(seen);
             if let Some(standbys) = &self.standbys {
                 seen.has_standby = standbys.has(&seen.service, &seen.target);
@@ -76,6 +80,13 @@ impl World for GatewayWorld {
                 seen.process = None;
             }
         }
+        // What no check has data about is not seen either.
+        let told = self.state.checks().into_iter().filter(|c| c.state != CheckState::Unknown);
+        all.extend(told.map(|status| {
+            let target = target_of(&status);
+            let ahead = outlooks.remove(&target);
+            Seen::of_check(target, status.why, ahead)
+        }));
         all
     }
 }
@@ -112,5 +123,6 @@ pub(super) fn seen(replica: &Replica, status: Option<&InstanceStatus>) -> Option
         replaced_by: None,
         copies: None,
         stand_in: None,
+        ahead: None,
     })
 }
