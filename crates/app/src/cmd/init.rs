@@ -86,6 +86,14 @@ balance = "least_requests"
   # env = {{ CUDA_VISIBLE_DEVICES = "{{index}}" }}
   # role = "standby"             # takes over when the others fail;
   # standby = "hot"              # or "warm" (with `load`), "cold": not started until then
+  # startup_deadline = "10m"     # to answer for the first time; for a `url`, too
+
+# Replicas with a `command` can run on other hosts: `evenkeel node new gpu-1 --address
+# 10.0.0.7:9910` makes a bundle, with which `evenkeel agent` is started there.
+# [[node]]
+# name = "gpu-1"                   # then `node = "gpu-1"` in a [[service.replica]] or [[job]]
+# address = "10.0.0.7:9910"
+# orphan_after = "1h"              # stop what runs there without a keeper; never by default
 
 # What is looked at beside replicas: disks, GPUs, databases, scripts of your own.
 # [[check]]

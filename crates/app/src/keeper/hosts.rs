@@ -6,25 +6,23 @@
 //! ```
 //! Without a `[[node]]` nothing of the second line exists.
 
-use crate::config::Config;
-use evenkeel_agent::beat::{self, Heard, Watch};
-use evenkeel_agent::{Authority, Remote, RemoteSettings, Term, next_term};
+mod nodes;
+
+use evenkeel_agent::beat::{Heard, Watch};
+use evenkeel_agent::{Remote, Term};
 use evenkeel_domain::job::{JobOrder, JobSettings, JobStatus};
-use evenkeel_domain::node::{NodeSettings, NodeStatus, Peer, Presence};
+use evenkeel_domain::node::{NodeStatus, Presence};
 use evenkeel_domain::orchestrator::{
     InstanceSpec, InstanceStatus, Orchestrator, OrchestratorError, Outdated,
 };
-use evenkeel_domain::rng;
 use evenkeel_supervisor::{Supervisor, job::Jobs};
+use nodes::Node;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-
-/// How long what has left the configuration may take to end on a node that did, too.
-const LEAVE_WITHIN: Duration = Duration::from_secs(60);
 
 /// This node and all others.
 pub(super) struct Hosts {
@@ -44,18 +42,6 @@ pub(super) struct Hosts {
     changed: watch::Sender<u64>,
     /// Rises when beats say something else.
     beaten: watch::Sender<u64>,
-}
-
-struct Node {
-    settings: NodeSettings,
-    remote: Arc<Remote>,
-    followers: Vec<AbortHandle>,
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.followers.iter().for_each(AbortHandle::abort);
-    }
 }
 
 impl Hosts {
@@ -87,88 +73,6 @@ impl Hosts {
         self.beaten.subscribe()
     }
 
-    /// Commands these nodes from now on, and no others.
-    ///
-    /// # Errors
-    /// When there is no identity to command with; then nothing has changed.
-    pub(super) fn set_nodes(&mut self, config: &Config) -> Result<(), String> {
-        let wanted = &config.node;
-        if wanted.is_empty() && self.nodes.is_empty() {
-            return Ok(());
-        }
-        if wanted.len() == self.nodes.len()
-            && wanted.iter().all(|n| self.nodes.get(&n.name).is_some_and(|k| k.settings == *n))
-        {
-            return Ok(());
-        }
-        let authority = Authority::read(&self.state_dir).map_err(|e| e.to_string())?;
-        let term = match self.term {
-            Some(term) => term,
-            None => {
-                next_term(&self.state_dir, rng::from_os().u64(..)).map_err(|e| e.to_string())?
-            }
-        };
-        let mut new = Vec::new();
-        for settings in wanted {
-            if self.nodes.get(&settings.name).is_none_or(|known| known.settings != *settings) {
-                new.push(self.connect(settings, term, &authority)?);
-            }
-        }
-        if self.watch.is_none() {
-            let watch = Watch::new();
-            follow(watch.subscribe(), &self.beaten);
-            self.watch = Some(watch);
-        }
-        if let Some(watch) = &mut self.watch {
-            watch.set(&authority, wanted).map_err(|e| e.to_string())?;
-        }
-        self.term = Some(term);
-        self.replace(wanted, new);
-        Ok(())
-    }
-
-    fn connect(
-        &self,
-        settings: &NodeSettings,
-        term: Term,
-        authority: &Authority,
-    ) -> Result<Node, String> {
-        let (node, state_dir) = (settings.clone(), self.state_dir.clone());
-        let remote = Remote::new(RemoteSettings { node, term, state_dir }, authority)
-            .map_err(|e| e.to_string())?;
-        let followers = vec![
-            follow(remote.subscribe(), &self.changed),
-            follow(remote.jobs(), &self.changed),
-            follow(remote.link(), &self.changed),
-        ];
-        Ok(Node { settings: settings.clone(), remote: Arc::new(remote), followers })
-    }
-
-    fn replace(&mut self, wanted: &[NodeSettings], new: Vec<Node>) {
-        for (name, node) in std::mem::take(&mut self.nodes) {
-            if wanted.contains(&node.settings) {
-                self.nodes.insert(name, node);
-            } else if wanted.iter().all(|other| other.name != name) {
-                // It is told to stop everything, and heard no more.
-                let remote = node.remote.clone();
-                tokio::spawn(async move {
-                    if !remote.stop_all(LEAVE_WITHIN).await {
-                        tracing::warn!(node = name, "it has left, and may still run replicas");
-                    }
-                });
-            }
-        }
-        self.nodes.extend(new.into_iter().map(|node| (node.settings.name.clone(), node)));
-        let all: Vec<Peer> = wanted
-            .iter()
-            .map(|n| Peer { name: n.name.clone(), address: n.address.clone() })
-            .collect();
-        for (name, node) in &self.nodes {
-            node.remote.want_peers(beat::peers_of(name, &all));
-        }
-        self.changed.send_modify(|number| *number += 1);
-    }
-
     /// Makes these the whole of what runs anywhere; what is ready goes on until it is
     /// restarted. What an agent says to it comes later: see [`Self::outdated`].
     pub(super) fn apply_in_turn(
@@ -179,6 +83,8 @@ impl Hosts {
         let (local, remote): (Vec<_>, Vec<_>) = specs.into_iter().partition(|s| s.node.is_none());
         let outdated = self.local.apply_in_turn(local)?;
         self.placed = placed;
+        let busy = remote.iter().filter_map(|spec| spec.node.clone()).collect();
+        self.let_go(&busy);
         for (name, node) in &self.nodes {
             let theirs = remote.iter().filter(|s| s.node.as_ref() == Some(name)).cloned();
             node.remote.want(theirs.collect());
@@ -329,24 +235,6 @@ impl Hosts {
         tokio::join!(self.local.shutdown(instances), self.jobs.shutdown(jobs), async {
             while stopping.join_next().await.is_some() {}
         });
-    }
-}
-
-impl Node {
-    fn status(&self, heard: &Heard) -> NodeStatus {
-        let link = self.remote.link().borrow().clone();
-        NodeStatus {
-            name: self.settings.name.clone(),
-            address: self.settings.address.clone(),
-            presence: heard.presence,
-            phi: heard.phi,
-            rtt_us: heard.rtt.map(|d| u64::try_from(d.as_micros()).unwrap_or(u64::MAX)),
-            heard_ms_ago: heard.ago.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
-            seen_by: heard.seen_by.clone(),
-            connected: link.connected,
-            why: link.why.or_else(|| heard.error.clone()),
-            expires_unix_s: link.expires_unix_s,
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Replicas and jobs on other hosts: keeper and agents as processes, on loopback.
 
 mod beats;
+mod care;
 mod jobs;
 
 use crate::support::{
