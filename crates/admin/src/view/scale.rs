@@ -14,6 +14,9 @@ pub struct ScaleView {
     pub max: u32,
     /// Why it is that many now.
     pub why: String,
+    /// Who has ordered that many; absent where that is left to what is measured.
+    #[serde(default)]
+    pub ordered_by: Option<String>,
     /// When the order of a person ends; absent without one, or where it never does.
     pub ordered_until_unix_ms: Option<u64>,
     /// The last change, with its reason; empty before the first.

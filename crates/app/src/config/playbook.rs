@@ -181,9 +181,9 @@ fn nobody(config: &Config, own: &ServiceConfig, to: &str) -> Option<String> {
 /// The service that a playbook lets answer for another.
 fn fails_over_to<'a>(config: &'a Config, service: &str) -> Option<&'a str> {
     let of = |one: &&PlaybookConfig| one.service.as_deref() == Some(service);
-    config.playbook.iter().filter(of).flat_map(|one| &one.step).find_map(|step| match &step.to {
-        Some(Elsewhere::Service(to)) => Some(to.as_str()),
-        None => None,
+    config.playbook.iter().filter(of).flat_map(|one| &one.step).find_map(|step| {
+        let Elsewhere::Service(to) = step.to.as_ref()?;
+        Some(to.as_str())
     })
 }
 

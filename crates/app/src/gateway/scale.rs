@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use evenkeel_admin::view::ScaleView;
 use evenkeel_domain::event::EventKind;
 use evenkeel_domain::histogram::Snapshot;
+use evenkeel_domain::incident::{Cause, Incident, Phase};
 use evenkeel_domain::settings::Scale;
 use evenkeel_domain::{Gate, Pool, clock};
 use evenkeel_recovery::scale::{Held, Measures, Series, Situation, plan};
@@ -134,6 +135,7 @@ impl Scaling {
         let plan = plan(&rule.scale, &known.series, &at, now);
         let view = &mut known.view;
         (view.copies, view.min, view.max) = (size, rule.scale.min, rule.scale.max);
+        view.ordered_by = order.as_ref().map(|order| order.owner.clone());
         view.ordered_until_unix_ms = order.as_ref().and_then(|order| order.until_unix_ms);
         view.why.clone_from(&plan.why);
         let waits =
@@ -170,7 +172,9 @@ impl Scaling {
                 .pause_of(service, now)
                 .map(|pause| format!("paused by {}: {}", pause.owner, pause.why)),
         };
-        let open = view.open.iter().find(|(incident, _)| incident.service == service);
+        // What only may come about, and waits, holds up nobody.
+        let waits = |i: &Incident| i.cause == Cause::Forecast && i.phase == Phase::Confirmed;
+        let open = view.open.iter().find(|(i, _)| i.service == service && !waits(i));
         let leaving = self
             .state
             .instances()

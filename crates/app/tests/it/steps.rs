@@ -110,6 +110,8 @@ async fn another_service_answers_until_its_own_replicas_serve() {
     // This one comes while nobody is there yet, and waits.
     let early = ask(&up.clients, "", &chat("hello", 4, false)).await;
     assert_eq!(early.status, 200, "{}", early.text());
+    let counted = up.snapshot().await["services"][0]["requests"].clone();
+    assert_eq!((&counted["ok"], &counted["cancelled"]), (&2.into(), &0.into()), "{counted}");
     let open = incident(&up, "chat-0", "escalated").await;
     assert_eq!(open["holds"], json!(["spare answers its requests"]), "{open}");
     let failed_over = async || {

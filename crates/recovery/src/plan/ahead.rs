@@ -12,7 +12,12 @@ use super::decide::{At, Decision, hold};
 use super::limits::{humantime, ms};
 use super::machine::Event;
 use super::{hold as holds, moved, notice, playbook, step, words};
-use evenkeel_domain::incident::{Action, Cause, ChangedBy, FOREVER, Phase, Seen, Step};
+use evenkeel_domain::incident::{Action, Cause, ChangedBy, FOREVER, Millis, Phase, Seen, Step};
+
+/// How long a check may take to see again what an earlier process saw: thirty looks, four a
+/// minute, make a trend.
+const LEARNS: Millis = 600_000;
+const NOT_YET: &str = "whether it is still ahead is not known yet";
 
 impl At<'_> {
     /// Decides about an incident that is a forecast.
@@ -23,9 +28,9 @@ impl At<'_> {
         match self.incident.phase {
             Phase::Acting => Decision::Running,
             Phase::Confirmed => {
-                self.averted(seen).or_else(|| self.stopped()).unwrap_or_else(|| self.due(seen))
+                self.averted(seen).or_else(|| self.stopped(seen)).unwrap_or_else(|| self.due(seen))
             }
-            Phase::Verifying => self.stopped().unwrap_or_else(|| self.proving(seen)),
+            Phase::Verifying => self.stopped(seen).unwrap_or_else(|| self.proving(seen)),
             Phase::Probation => self.watched(seen),
             Phase::Escalated => {
                 self.averted(seen).unwrap_or_else(|| hold("a person has to decide"))
@@ -68,18 +73,23 @@ impl At<'_> {
         Some(Decision::Change(Box::new(counted)))
     }
 
-    /// What was foreseen is not any more.
+    /// What was foreseen is not any more; or that is not known yet.
     fn averted(&self, seen: &Seen) -> Option<Decision> {
-        let averted = seen.ahead.is_none();
-        averted.then(|| self.go(Event::Recovered, "recovered", "it is not ahead any more"))
+        match seen.ahead {
+            Some(_) => None,
+            None if self.unknown() => Some(hold(NOT_YET)),
+            None => Some(self.go(Event::Recovered, "recovered", "it is not ahead any more")),
+        }
+    }
+
+    /// Whether checks have only begun to look: a process begins anew with what it foresees.
+    fn unknown(&self) -> bool {
+        let seen_before = self.state.foreseen.contains(&self.incident.target);
+        !seen_before && self.now.saturating_sub(self.state.started) < LEARNS
     }
 
     fn due(&self, seen: &Seen) -> Decision {
-        let mut steps = self.incident.steps.iter().enumerate().skip(self.incident.at);
-        let next = steps.find(|(_, step)| {
-            playbook::applies(step.when, self.incident, seen) && self.needless(step, seen).is_none()
-        });
-        let Some((at, step)) = next else {
+        let Some((at, step)) = self.next_step(seen) else {
             return self.go(Event::Escalate, "escalated", "no step is left, and it is still ahead");
         };
         if let Action::Ask { text } = &step.action {
@@ -106,7 +116,7 @@ impl At<'_> {
         };
         let restarts = doing.step.action.restarts();
         let renewed = !restarts || (seen.incarnation != doing.incarnation && seen.serves());
-        if seen.ahead.is_none() && renewed {
+        if seen.ahead.is_none() && renewed && (restarts || !self.unknown()) {
             let note = format!("{} has helped: it is not ahead any more", doing.step.action.name());
             return self.go(Event::Verified, "verified", note);
         }

@@ -101,17 +101,15 @@ impl At<'_> {
 
     /// What goes before everything that is done: counting, storm, pause.
     fn may(&self, seen: &Seen) -> Option<Decision> {
-        self.counted(seen).or_else(|| self.stopped())
+        self.counted(seen).or_else(|| self.stopped(seen))
     }
 
     /// A storm stop, or a pause.
-    pub(super) fn stopped(&self) -> Option<Decision> {
+    pub(super) fn stopped(&self, seen: &Seen) -> Option<Decision> {
         let standing = &self.state.standing;
         // Another that takes over changes nothing that runs: a storm is when it is needed.
-        let adds = matches!(
-            self.incident.step(),
-            Some(Step { action: Action::Promote | Action::FailOver { .. }, .. })
-        );
+        let next = self.next_step(seen).map(|(_, step)| &step.action);
+        let adds = matches!(next, Some(Action::Promote | Action::FailOver { .. }));
         if let Some(storm) = standing.storm.as_ref().filter(|_| !adds) {
             return Some(self.go(Event::Halt, "storm", storm.why.clone()));
         }
@@ -192,10 +190,7 @@ impl At<'_> {
         if let Some(decision) = self.back(seen).or_else(|| Self::left_alone(seen)) {
             return decision;
         }
-        let mut steps = self.incident.steps.iter().enumerate().skip(self.incident.at);
-        let next = steps.find(|(_, step)| {
-            playbook::applies(step.when, self.incident, seen) && self.needless(step, seen).is_none()
-        });
+        let next = self.next_step(seen);
         if let Some(starting) = self.starting(seen, next.map(|(_, step)| step)) {
             return starting;
         }
@@ -252,7 +247,15 @@ impl At<'_> {
         (!waits && fresh).then(|| hold("there is too little data yet"))
     }
 
-    pub(super) fn needless(&self, step: &Step, seen: &Seen) -> Option<String> {
+    /// The next step whose condition holds and that makes sense, with its number.
+    pub(super) fn next_step(&self, seen: &Seen) -> Option<(usize, &Step)> {
+        let mut steps = self.incident.steps.iter().enumerate().skip(self.incident.at);
+        steps.find(|(_, step)| {
+            playbook::applies(step.when, self.incident, seen) && self.needless(step, seen).is_none()
+        })
+    }
+
+    fn needless(&self, step: &Step, seen: &Seen) -> Option<String> {
         holds::needless(self.state, step, self.incident, seen, self.world)
     }
 

@@ -31,7 +31,7 @@ use evenkeel_domain::incident::{
 };
 use limits::Fleet;
 use machine::{Event, Illegal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the configuration says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct State {
     /// One signal only: since when.
     suspects: BTreeMap<String, Millis>,
     known: BTreeMap<String, Known>,
+    /// Whose limits ahead this process has seen.
+    foreseen: BTreeSet<String>,
 }
 
 /// One change: first written down, then taken over, then done.
@@ -94,6 +96,7 @@ impl State {
             begun: 0,
             suspects: BTreeMap::new(),
             known: BTreeMap::new(),
+            foreseen: BTreeSet::new(),
         }
     }
 
@@ -140,6 +143,9 @@ impl State {
     /// rose since the last look is told by it.
     pub fn looked(&mut self, world: &[Seen], now: Millis) {
         notice::suspects(&mut self.suspects, world, now);
+        let ahead = world.iter().filter(|seen| seen.ahead.is_some());
+        self.foreseen.extend(ahead.map(|seen| seen.target.clone()));
+        self.foreseen.retain(|target| world.iter().any(|seen| seen.target == *target));
         self.known = world
             .iter()
             .map(|seen| {

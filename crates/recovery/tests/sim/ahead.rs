@@ -130,3 +130,26 @@ async fn a_playbook_of_its_own_comes_in_place_and_survives_a_crash() {
     assert_eq!(journal.rows().len(), rows, "{:?}", last(&journal).await);
     run.kill().await;
 }
+
+/// A process that begins anew has checks that begin anew: they cannot know yet.
+#[tokio::test(start_paused = true)]
+async fn what_a_new_process_does_not_see_yet_is_not_over() {
+    let (sim, journal) = (Sim::new(2), Arc::new(MemoryJournal::default()));
+    let run = start(&sim, &journal, &Book::default());
+    pass(2).await;
+    sim.set("chat-0", |model| model.ahead = Some(leak(None)));
+    let open = reaches(&journal, Phase::Confirmed, 5).await;
+    run.kill().await;
+    sim.set("chat-0", |model| model.ahead = None);
+    let run = start(&sim, &journal, &Book::default());
+    pass(300).await;
+    let (same, held) = run.board.view().open[0].clone();
+    assert!(same.id == open.id && same.phase == Phase::Confirmed, "{same:?}");
+    assert!(held.contains("not known yet"), "{held}");
+    sim.set("chat-0", |model| model.ahead = Some(leak(None)));
+    pass(5).await;
+    sim.set("chat-0", |model| model.ahead = None);
+    let over = reaches(&journal, Phase::Resolved, 120).await;
+    assert_eq!(over.id, open.id);
+    run.kill().await;
+}

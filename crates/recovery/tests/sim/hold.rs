@@ -119,3 +119,26 @@ async fn copies_are_started_once_whatever_dies_in_between() {
     assert!(over.holds.is_empty() && sim.done("restart").len() == 1);
     run.kill().await;
 }
+
+/// A step that is passed over does not open the way to those behind it.
+#[tokio::test(start_paused = true)]
+async fn a_storm_lets_another_service_answer_and_nothing_else_be_done() {
+    let (sim, journal) = (Sim::new(4), Arc::new(MemoryJournal::default()));
+    let rules = Rules { storm_targets: 1, storm_percent: 0, ..Rules::default() };
+    let run = start(&sim, &journal, &Book { rules, ..book(vec![fail_over(), restart()]) });
+    pass(2).await;
+    for n in 0..3 {
+        sim.set(&format!("chat-{n}"), |model| (model.is, model.after) = (Is::Hung, Is::Hung));
+    }
+    let board = run.board.clone();
+    until("a storm", 900, || board.view().standing.storm.is_some()).await;
+    pass(5).await;
+    let (rows, restarts) = (journal.rows().len(), sim.done("restart").len());
+    pass(600).await;
+    assert!(!stands_in(&sim), "one of its own serves");
+    assert_eq!((journal.rows().len(), sim.done("restart").len()), (rows, restarts));
+    sim.set("chat-3", |model| model.is = Is::Hung);
+    until("it is failed over", 60, || stands_in(&sim)).await;
+    assert_eq!(sim.done("restart").len(), restarts);
+    run.kill().await;
+}

@@ -36,7 +36,9 @@ impl GatewayWorld {
     /// Copies of a service whose number may change, once it is known.
     fn copies(&self, pool: &Pool) -> Option<Copies> {
         let size = self.state.sizes()?.get(&*pool.name).copied()?;
-        let max = self.state.scale_of(&pool.name)?.max;
+        let scale = self.state.scale_of(&pool.name)?;
+        // A person's number is theirs.
+        let max = if scale.ordered_by.is_some() { size } else { scale.max };
         let members = pool.members();
         let open = members.iter().filter(|replica| replica.live.gate() == Gate::Open);
         let open = open.filter_map(|replica| number(&pool.name, &replica.id.name)).collect();
