@@ -51,9 +51,9 @@ pub struct PauseView {
 pub struct IncidentView {
     /// Its number.
     pub id: String,
-    /// The replica.
+    /// The replica; `check:NAME` for what a check looks at, where that is none.
     pub replica: String,
-    /// Its service.
+    /// Its service; empty for what is no replica.
     pub service: String,
     /// `suspected`, `confirmed`, `isolated`, `acting`, `verifying`, `probation`, `resolved`,
     /// `escalated`, `paused`, `storm` or `unknown`.

@@ -238,10 +238,10 @@ async fn a_playbook_comes_in_place_of_what_is_done_by_itself() {
          $EVENKEEL_CHECK $EVENKEEL_MEASURE; rm {path}\"]\n"
     );
     let up = Up::start(&services).await;
-    let ran = up.cli(&["pause", "check:tls", "--for", "1h", "--why", "later"]).await;
-    assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(up.cli(&["resume", "check:tls"]).await.code, 0);
     let asked = incident(&up, "check:tls", "escalated").await;
+    let ran = up.cli(&["pause", "check:tls", "--for", "1h", "--why", "later"]).await;
+    assert_eq!(ran.code, 0, "it can be paused by its name: {ran:?}");
+    assert_eq!(up.cli(&["resume", "check:tls"]).await.code, 0);
     assert!(asked["note"].as_str().is_some_and(|note| note.contains("may it be")), "{asked}");
     let ran = up.cli(&["incident", "plan", "check:tls"]).await;
     assert!(ran.out.contains("run `sh -c"), "{ran:?}");

@@ -17,6 +17,8 @@ use evenkeel_domain::incident::{Action, Cause, ChangedBy, FOREVER, Millis, Phase
 /// How long a check may take to see again what an earlier process saw: thirty looks, four a
 /// minute, make a trend.
 const LEARNS: Millis = 600_000;
+/// How long until a restart that could not be ordered is ordered again.
+const ORDERED_AGAIN: Millis = 30_000;
 const NOT_YET: &str = "whether it is still ahead is not known yet";
 
 impl At<'_> {
@@ -95,6 +97,9 @@ impl At<'_> {
         if let Action::Ask { text } = &step.action {
             return self.asks(at, text);
         }
+        if let Some(decision) = Self::left_alone(seen).filter(|_| seen.is_replica()) {
+            return decision;
+        }
         if let Some(why) = self.too_soon(step).or_else(|| too_busy(step, seen)) {
             return hold(why);
         }
@@ -103,8 +108,11 @@ impl At<'_> {
 
     /// What was done is not done again before it has had its time.
     fn too_soon(&self, step: &Step) -> Option<String> {
-        let again = self.incident.ahead.as_ref().map_or(0, |ahead| ms(ahead.again));
         let last = self.incident.doing.as_ref().filter(|doing| doing.step.action == step.action)?;
+        let again = self.incident.ahead.as_ref().map_or(0, |ahead| ms(ahead.again));
+        // An order that did not get through has done nothing.
+        let failed = step.action.restarts() && matches!(last.ended, Some(Err(_)));
+        let again = if failed { again.min(ORDERED_AGAIN) } else { again };
         let until = last.began.saturating_add(again);
         let soon = step.tries == FOREVER && self.now < until;
         soon.then(|| format!("done already; again in {} s", (until - self.now).div_ceil(1000)))

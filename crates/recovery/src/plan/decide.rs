@@ -157,7 +157,7 @@ impl At<'_> {
     }
 
     /// What a person has ordered goes before what is measured.
-    fn left_alone(seen: &Seen) -> Option<Decision> {
+    pub(super) fn left_alone(seen: &Seen) -> Option<Decision> {
         seen.left_alone().then(|| hold(format!("left alone: {}", seen.why)))
     }
 

@@ -94,6 +94,25 @@ async fn what_comes_about_first_is_an_incident_like_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_order_that_does_not_get_through_is_given_again_soon_and_a_person_comes_first() {
+    let (sim, journal) = (Sim::new(2), Arc::new(MemoryJournal::default()));
+    let run = start(&sim, &journal, &Book::default());
+    pass(2).await;
+    sim.inner.lock().unwrap().fail.insert("renew");
+    let due = leak(Some("there is no time left"));
+    sim.set("chat-0", |model| model.ahead = Some(due));
+    until("it is tried", 60, || journal.rows().iter().any(|row| row.entry.kind == "end")).await;
+    sim.inner.lock().unwrap().fail.clear();
+    sim.set("chat-0", |model| model.ordered = true);
+    pass(120).await;
+    assert!(sim.done("renew").is_empty(), "a person has taken it out");
+    sim.set("chat-0", |model| model.ordered = false);
+    until("it is ordered again", 60, || sim.done("renew").len() == 1).await;
+    reaches(&journal, Phase::Resolved, 300).await;
+    run.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_playbook_of_its_own_comes_in_place_and_survives_a_crash() {
     let step = |action| Step {
         action,
