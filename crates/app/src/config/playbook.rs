@@ -5,6 +5,7 @@ use super::file::Config;
 use super::recovery::{LONGEST, PlaybookConfig, STEPS, Wrong, step};
 use super::service::ServiceConfig;
 use evenkeel_domain::incident::{About, Action, Elsewhere, More, Rules};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// All contradictions: (key, message).
@@ -74,7 +75,7 @@ fn playbook_problems(
         }
     }
     if about.is_some() && config.playbook.iter().take(at).any(|other| other.about() == about) {
-        add("service", "it has a playbook of this kind already; put the steps there".into());
+        add("when", "it has a playbook for this already; put the steps there".into());
     }
     if playbook.step.is_empty() || playbook.step.len() > STEPS {
         let text = format!("a playbook has 1 to {STEPS} steps; add a [[playbook.step]]");
@@ -165,23 +166,30 @@ fn nobody(config: &Config, own: &ServiceConfig, to: &str) -> Option<String> {
     if other.protocol != own.protocol {
         return Some(format!("`{to}` speaks another protocol"));
     }
-    let mut way = vec![own.name.as_str(), to];
-    // No more turns than services: each is met once, or it is a circle.
-    for _ in &config.service {
-        let Some(last) = way.last() else { break };
-        let Some(next) = fails_over_to(config, last) else { break };
-        way.push(next);
-        if next == own.name {
-            return Some(format!("they stand in for each other: {}", way.join(" → ")));
+    let circle = way_back(config, &own.name, to)?;
+    Some(format!("they stand in for each other: {} → {}", own.name, circle.join(" → ")))
+}
+
+/// The way from one service to another by who stands in for whom, if there is one.
+fn way_back<'a>(config: &'a Config, to: &'a str, from: &'a str) -> Option<Vec<&'a str>> {
+    let mut ways = vec![vec![from]];
+    let mut met = HashSet::from([from]);
+    while let Some(way) = ways.pop() {
+        let last = way.last().copied().unwrap_or(from);
+        if last == to {
+            return Some(way);
+        }
+        for next in fails_over_to(config, last).filter(|next| met.insert(*next)) {
+            ways.push(way.iter().copied().chain([next]).collect());
         }
     }
     None
 }
 
-/// The service that a playbook lets answer for another.
-fn fails_over_to<'a>(config: &'a Config, service: &str) -> Option<&'a str> {
-    let of = |one: &&PlaybookConfig| one.service.as_deref() == Some(service);
-    config.playbook.iter().filter(of).flat_map(|one| &one.step).find_map(|step| {
+/// The services that playbooks let answer for another.
+fn fails_over_to<'a>(config: &'a Config, service: &str) -> impl Iterator<Item = &'a str> {
+    let of = move |one: &&PlaybookConfig| one.service.as_deref() == Some(service);
+    config.playbook.iter().filter(of).flat_map(|one| &one.step).filter_map(|step| {
         let Elsewhere::Service(to) = step.to.as_ref()?;
         Some(to.as_str())
     })
@@ -189,5 +197,5 @@ fn fails_over_to<'a>(config: &'a Config, service: &str) -> Option<&'a str> {
 
 /// Whether recovery may have another service answer for this one.
 pub(super) fn fails_over(config: &Config, service: &str) -> bool {
-    fails_over_to(config, service).is_some()
+    fails_over_to(config, service).next().is_some()
 }

@@ -200,6 +200,12 @@ async fn check_names_what_is_wrong_with_them() {
     };
     let to = |name: &str| format!("action = \"fail_over\"\nto = {{ service = \"{name}\" }}");
     let (a, b) = (service("a", ""), service("b", ""));
+    // The circle is closed by a second step.
+    let second = format!("{}\n[[playbook.step]]\n{}", to("d"), to("a"));
+    let long = [a.clone(), b.clone(), service("c", ""), service("d", "")].concat()
+        + &book("a", &to("b"))
+        + &book("b", &to("c"))
+        + &book("c", &second);
     for (text, says) in [
         (a.clone() + &book("a", "action = \"scale\"\nadd = 1"), "add [service.scale]"),
         (service("a", scale) + &book("a", "action = \"scale\""), "give either `add`"),
@@ -210,6 +216,7 @@ async fn check_names_what_is_wrong_with_them() {
         (a.clone() + &book("a", &to("a")), "cannot stand in for itself"),
         (a.clone() + &book("a", &to("c")), "there is no service `c`"),
         (a + &b + &book("a", &to("b")) + &book("b", &to("a")), "for each other: a → b → a"),
+        (long, "for each other: a → b → c → a"),
         (b.clone() + &book("b", "action = \"fail_over\"\nto = { site = \"x\" }"), "service"),
     ] {
         std::fs::write(&file, text).expect("a file can be written");
