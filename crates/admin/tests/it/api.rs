@@ -216,7 +216,7 @@ async fn the_document_describes_every_path() {
     let document: serde_json::Value = served.json();
     assert_eq!(document, serde_json::to_value(openapi()).unwrap());
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(paths.len(), 32, "{paths:?}");
+    assert_eq!(paths.len(), 33, "{paths:?}");
     for path in paths {
         let known = path.replace("{name}", "chat-0");
         let method = if document["paths"][&path].get("get").is_some() { "GET" } else { "POST" };
