@@ -38,6 +38,7 @@ pub mod rng;
 pub mod room;
 mod secret;
 pub mod settings;
+pub mod slo;
 pub mod standby;
 pub mod transport;
 mod watched;

@@ -16,8 +16,9 @@
 //! holds a lease with an epoch, which each of its transactions checks. **Sealed**: content
 //! of files and bodies of answers, not names, counts, times and metadata.
 //!
-//! Recovery's journal (`JournalFile`) is a file of its own in the same manner: large batches
-//! do not hold it up, and a store that is full or broken does not stop healing.
+//! Recovery's journal (`JournalFile`) and the account of availability (`SloFile`) are files of
+//! their own in the same manner: large batches do not hold them up, and a store that is full or
+//! broken does not stop healing.
 //!
 //! The files belong on a local disk: SQLite's locks do not hold on network file systems.
 
@@ -30,6 +31,7 @@ mod lease;
 mod open;
 mod rows;
 mod seal;
+mod slo;
 mod sweep;
 mod tx;
 mod work;
@@ -38,3 +40,4 @@ pub use error::OpenError;
 pub use journal::{Chain, JournalFile, Tampered, verify};
 pub use key::{Key, KeyError};
 pub use open::{Options, Store};
+pub use slo::SloFile;
