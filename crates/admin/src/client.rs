@@ -3,7 +3,8 @@
 mod recovery;
 
 use crate::view::{
-    ClockBody, DegradeBody, DetourBody, ErrorBody, OrderBody, ScaleBody, Snapshot, UpgradeBody,
+    ClockBody, DegradeBody, DetourBody, ErrorBody, OrderBody, ScaleBody, SloView, Snapshot,
+    UpgradeBody,
 };
 use bytes::Bytes;
 use evenkeel_domain::event::Event;
@@ -157,6 +158,14 @@ impl AdminClient {
     /// See [`ClientError`].
     pub async fn events(&self, after: u64) -> Result<Vec<Event>, ClientError> {
         self.get(&format!("/api/v1/events?after={after}")).await
+    }
+
+    /// What services promised and kept.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn slo(&self) -> Result<SloView, ClientError> {
+        self.get("/api/v1/slo").await
     }
 
     /// Gives an order about a replica; `lasts` is for `Drain` and `Isolate` only.

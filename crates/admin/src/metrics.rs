@@ -12,11 +12,12 @@ mod load;
 mod node;
 mod recovery;
 mod scale;
+mod slo;
 mod standby;
 
 use crate::ports::{AdminState, Healing, Source};
 use crate::process;
-use crate::view::{BatchView, GatewayView, KeyView, ScaleView, TenantView};
+use crate::view::{BatchView, GatewayView, KeyView, ScaleView, SloView, TenantView};
 use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
@@ -93,6 +94,7 @@ struct Reading {
     jobs: Vec<JobStatus>,
     nodes: Vec<NodeStatus>,
     checks: Vec<CheckStatus>,
+    slo: Option<SloView>,
 }
 
 impl Reading {
@@ -111,6 +113,7 @@ impl Reading {
             jobs: source.jobs(),
             nodes: source.nodes(),
             checks: source.checks(),
+            slo: source.slo(),
         }
     }
 }
@@ -135,6 +138,7 @@ impl Collector for Reading {
         self.jobs(&mut to)?;
         self.nodes(&mut to)?;
         self.checks(&mut to)?;
+        self.slo(&mut to)?;
         self.keys(&mut to)?;
         self.tenants(&mut to)?;
         self.whole(&mut to)?;

@@ -2,7 +2,7 @@
 
 use crate::view::{
     BatchView, GatewayView, IncidentDetail, IncidentView, KeyView, OverrideView, PlanView,
-    RecoveryView, ScaleView, StandbyView, TenantView, WhyView,
+    RecoveryView, ScaleView, SloView, StandbyView, TenantView, WhyView,
 };
 use evenkeel_domain::Pool;
 use evenkeel_domain::check::CheckStatus;
@@ -90,6 +90,11 @@ pub trait Source: Send + Sync {
     /// How services are scaled, by service; those that are not are absent.
     fn scales(&self) -> BTreeMap<String, ScaleView> {
         BTreeMap::new()
+    }
+
+    /// What services promised and kept; `None` where no account is kept.
+    fn slo(&self) -> Option<SloView> {
+        None
     }
 
     /// The keys that clients show, in the order of the configuration.

@@ -12,6 +12,7 @@ mod check;
 mod job;
 mod recovery;
 mod scale;
+mod slo;
 mod standby;
 
 pub use recovery::{
@@ -23,6 +24,10 @@ pub use check::{CheckValueView, CheckView};
 pub use job::{JobFailureView, JobView};
 pub use node::NodeView;
 pub use scale::{ScaleBody, ScaleView};
+pub use slo::{
+    BudgetView, ExhaustedView, LatencySlo, RequestSlo, RuleView, ServiceSlo, SloView, SpreadView,
+    TimeSlo, TotalSlo,
+};
 pub use standby::{DutyView, StandbyView};
 
 use serde::{Deserialize, Serialize};

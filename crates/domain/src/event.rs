@@ -156,6 +156,21 @@ pub enum EventKind {
         /// Why.
         why: String,
     },
+    /// A burn-rate rule of a service's error budget speaks, or no longer.
+    Budget {
+        /// The service.
+        service: String,
+        /// The rule.
+        rule: String,
+        /// `requests`, `time` or `latency`.
+        sli: String,
+        /// `page` or `ticket`.
+        severity: String,
+        /// Whether it speaks.
+        firing: bool,
+        /// The burn over both windows, and what is left.
+        why: String,
+    },
     /// The gateway begins to drain.
     Draining,
 }

@@ -6,6 +6,7 @@ use crate::histogram::Histogram;
 use crate::outcome::Outcome;
 use crate::replica::Replica;
 use crate::settings::{ServiceSettings, Tier};
+use crate::slo::Counted;
 use crate::standby::Level;
 use arc_swap::ArcSwap;
 use std::any::Any;
@@ -109,6 +110,8 @@ pub struct Counts {
     pub retrying: AtomicU32,
     /// Requests by what the client got: how the last attempt ended.
     pub requests: [AtomicU64; Outcome::COUNT],
+    /// Requests as they count towards what the service promises.
+    pub slo: Counted,
     /// Attempts beyond each request's first, after soft evidence.
     pub retries: AtomicU64,
     /// Attempts beyond each request's first, after hard evidence.

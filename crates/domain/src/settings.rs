@@ -347,6 +347,8 @@ pub struct ServiceSettings {
     pub answers: crate::answers::Answers,
     /// How much may be asked of it, by all together.
     pub limits: Quota,
+    /// What it promises.
+    pub slo: crate::slo::Slo,
     /// Largest request body, in bytes; beyond it 413.
     pub max_body: u64,
     /// Largest request body that is kept to be sent again, in bytes.

@@ -259,6 +259,9 @@ impl Call<'_> {
             }
             Rc::new(guard)
         });
+        if let Some(own) = own_deadline {
+            guard.may_take(own);
+        }
         if let (Some(trace), Some((at, _))) = (self.trace, &routed.model) {
             trace.model(body.bytes.get(at.clone()).unwrap_or_default());
         }

@@ -99,6 +99,7 @@ fn settings(name: &str, max_body: u64) -> ServiceSettings {
         ejection: Default::default(),
         answers: Default::default(),
         limits: Default::default(),
+        slo: Default::default(),
         max_body,
         max_replay: HELD.min(max_body),
     }

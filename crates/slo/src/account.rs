@@ -73,12 +73,16 @@ pub struct Accountant {
     /// When was sampled last, and what was seen.
     sampled: Option<(Axis, BTreeMap<String, Sample>)>,
     dropped: u64,
+    /// All that is on disk, by service, and until when.
+    written: BTreeMap<String, (Axis, Tally)>,
 }
 
 impl Accountant {
     /// The account as it was taken over at `now`.
     #[must_use]
     pub fn new(taken: &Taken, now: &Clocks, kept: Vec<Kept>) -> Self {
+        let written = kept.iter().map(|k| (k.service.clone(), (taken.axis_ms, k.total)));
+        let written = written.collect();
         let ledgers = kept.into_iter().map(|kept| (kept.service.clone(), Ledger::of(kept)));
         Self {
             clock: AxisClock::new(taken, now),
@@ -88,6 +92,7 @@ impl Accountant {
             pending: BTreeMap::new(),
             sampled: None,
             dropped: 0,
+            written,
         }
     }
 
@@ -131,6 +136,21 @@ impl Accountant {
     #[must_use]
     pub fn window(&self, service: &str, now: Axis, span: Duration) -> Window {
         self.ledgers.get(service).map(|ledger| ledger.window(now, span)).unwrap_or_default()
+    }
+
+    /// All of a service that is on disk. Unlike what a crash may still take away it only grows,
+    /// as counters of metrics must.
+    #[must_use]
+    pub fn written(&self, service: &str) -> Window {
+        let Some((until, tally)) = self.written.get(service) else { return Window::default() };
+        let since = self.ledgers.get(service).map_or(*until, Ledger::since_ms);
+        Window { tally: *tally, elapsed_ms: until.saturating_sub(since) }
+    }
+
+    /// When was sampled last; what is asked of the time after it says nothing.
+    #[must_use]
+    pub fn sampled_at(&self) -> Option<Axis> {
+        self.sampled.as_ref().map(|(at, _)| *at)
     }
 
     /// Takes what services are now. Gives by how many milliseconds the wall clock was stepped
@@ -211,9 +231,12 @@ impl Accountant {
         }
     }
 
-    /// They were written, and this is what stands there now: what other processes have
-    /// counted included, what came here since not.
-    pub fn absorb(&mut self, added: &Added) {
+    /// They were written, `until` where the axis was then, and this is what stands there now:
+    /// what other processes have counted included, what came here since not.
+    pub fn absorb(&mut self, until: Axis, added: &Added) {
+        for row in &added.totals {
+            self.written.insert(row.service.clone(), (until, row.tally));
+        }
         self.keeps_time &= !added.fenced;
         let since = |service: &str, of: &dyn Fn(u64) -> bool| -> Tally {
             let ours = self.pending.iter().filter(|((at, s), _)| s == service && of(*at));
@@ -245,10 +268,12 @@ impl Accountant {
     pub fn trim(&mut self, now: &Clocks) {
         let at = self.clock.at(now);
         let sampled = self.sampled.as_ref().map(|(_, states)| states);
+        let known = |service: &String| sampled.is_some_and(|states| states.contains_key(service));
         self.ledgers.retain(|service, ledger| {
             ledger.trim(at);
-            !ledger.is_bare() || sampled.is_some_and(|states| states.contains_key(service))
+            !ledger.is_bare() || known(service)
         });
+        self.written.retain(|service, _| self.ledgers.contains_key(service));
     }
 }
 

@@ -63,9 +63,9 @@ pub const RULES: [Rule; 4] = [
     },
 ];
 
-/// Failures that the long window of a rule must hold: fewer may be chance. With it, requests
-/// that fail at random within the budget page about once in 100 years of a service, at the
-/// worst of all rates of traffic (see `tests/year.rs`).
+/// Failures that the long window of a rule must hold: fewer may be chance. With it, nobody is
+/// paged in simulated years of requests that fail at random within the budget, from three
+/// requests an hour to ten a second (`tests/year.rs`).
 pub const MIN_BAD: u64 = 12;
 /// Requests that the short window must hold for it to speak against an outage seen by time.
 pub const MIN_VALID: u64 = 10;

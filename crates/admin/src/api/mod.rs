@@ -45,6 +45,7 @@ pub(crate) fn router(api: Api) -> Router {
     let guarded = Router::new()
         .route("/api/v1/snapshot", get(read::snapshot))
         .route("/api/v1/events", get(read::events))
+        .route("/api/v1/slo", get(read::slo))
         .route("/api/v1/logs/{name}", get(read::logs))
         .route("/api/v1/openapi.json", get(openapi::serve))
         .route("/api/v1/replicas/{name}/drain", post(orders::drain))

@@ -15,7 +15,7 @@ use utoipa::{Modify, OpenApi as _};
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        read::snapshot, read::events, read::logs, serve,
+        read::snapshot, read::events, read::slo, read::logs, serve,
         orders::drain, orders::undrain, orders::isolate, orders::restart,
         orders::promote, orders::demote, held::detour, held::clock,
         orders::restart_service, orders::degrade, orders::scale, orders::job_restart, orders::job_stop, orders::reload, orders::upgrade, orders::stop,

@@ -5,7 +5,7 @@ use crate::error::ApiError;
 use crate::ports::Source;
 use crate::snapshot;
 use crate::stream::{self, joined};
-use crate::view::{ErrorBody, Snapshot};
+use crate::view::{ErrorBody, SloView, Snapshot};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
@@ -27,6 +27,17 @@ const MOST_LINES: usize = 10_000;
     responses((status = 200, description = "Everything at one moment", body = Snapshot)))]
 pub(crate) async fn snapshot(State(api): State<Api>) -> Json<Snapshot> {
     Json(snapshot::take(&api.state, &api.window))
+}
+
+/// What services promised and kept: availability, error budgets, burn rates, incidents.
+#[utoipa::path(get, path = "/api/v1/slo", tag = "read",
+    responses(
+        (status = 200, description = "By service", body = SloView),
+        (status = 404, description = "No account is kept here", body = ErrorBody)))]
+pub(crate) async fn slo(State(api): State<Api>) -> Result<Json<SloView>, ApiError> {
+    api.state.source.slo().map(Json).ok_or_else(|| {
+        ApiError::not_found("no account of availability is kept here", "ask `evenkeel up`")
+    })
 }
 
 /// Which events.

@@ -42,6 +42,7 @@ pub(crate) fn settings(name: &str, tier: Tier) -> ServiceSettings {
         ejection: Default::default(),
         answers: Default::default(),
         limits: Default::default(),
+        slo: Default::default(),
         max_body: 1 << 20,
         max_replay: 1 << 20,
     }

@@ -18,6 +18,7 @@ mod pages;
 mod process;
 mod replica;
 mod scale;
+mod slo;
 mod status;
 mod times;
 mod up;
@@ -53,6 +54,8 @@ enum Command {
     Config(check::ConfigCommand),
     /// Show services and replicas: health and why, load, latencies
     Status(Asking<status::Args>),
+    /// Show what services promised and kept: availability, error budgets, burn rates
+    Slo(Asking<slo::Args>),
     /// Drain, isolate or restart a replica
     Replica(Asking<replica::Args>),
     /// Have a service do less by hand, or leave that to what is measured
@@ -120,6 +123,7 @@ impl Cli {
             Command::Check(args) => check::run(&args),
             Command::Config(command) => check::config(&command),
             Command::Status(asking) => asking.run(async |a, c| status::run(a, &c).await),
+            Command::Slo(asking) => asking.run(async |a, c| slo::run(a, &c).await),
             Command::Replica(asking) => asking.run(async |a, c| replica::run(a, &c).await),
             Command::Degrade(asking) => asking.run(async |a, c| degrade::run(a, &c).await),
             Command::Scale(asking) => asking.run(async |a, c| scale::run(a, &c).await),

@@ -12,6 +12,7 @@ use super::playbook;
 use super::replicas;
 use super::scale;
 use super::service::{ReplicaConfig, ServiceConfig};
+use super::slo;
 use super::standby;
 use super::trace;
 use evenkeel_admin::check_exposure;
@@ -156,7 +157,7 @@ fn check_service(key: &str, service: &ServiceConfig, problems: &mut Problems) {
     for (suffix, text) in keys::limits(&service.limits) {
         problems.add(format!("{key}.{suffix}"), text);
     }
-    for (suffix, text) in scale::problems(service) {
+    for (suffix, text) in scale::problems(service).into_iter().chain(slo::problems(service)) {
         problems.add(format!("{key}.{suffix}"), text);
     }
     for (suffix, text) in standby::problems(service) {

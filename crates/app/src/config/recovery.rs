@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// The journal's file in the state directory.
 const FILE: &str = "store/journal.db";
+/// The account of availability beside it.
+const ACCOUNT: &str = "store/slo.db";
 /// Steps of one playbook: an incident carries them all.
 pub(super) const STEPS: usize = 32;
 /// A step that may take longer is a mistake: nobody would be called for a day.
@@ -138,6 +140,11 @@ pub(crate) struct StepConfig {
 /// Where the journal is.
 pub(crate) fn journal_path(config: &Config) -> PathBuf {
     super::state_dir(config).join(FILE)
+}
+
+/// Where the account of availability is.
+pub(crate) fn account_path(config: &Config) -> PathBuf {
+    super::state_dir(config).join(ACCOUNT)
 }
 
 /// What recovery is given. The configuration was checked.

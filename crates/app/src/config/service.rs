@@ -6,6 +6,7 @@ use evenkeel_domain::settings::{
     BalanceOptions, Concurrency, Deadlines, Ejection, Hedge, Hold, Probe, Protocol, Queue, Quota,
     Resume, Retry, Scale, ServiceSettings, Tier,
 };
+use evenkeel_domain::slo::Slo;
 use evenkeel_domain::standby::{self, Call, Level, Role};
 use evenkeel_gateway::RouteRule;
 use schemars::JsonSchema;
@@ -86,6 +87,8 @@ pub(crate) struct ServiceConfig {
     /// How much may be asked of it, by all together.
     #[serde(default)]
     pub(crate) limits: Quota,
+    /// What it promises: availability, and how soon answers begin.
+    pub(crate) slo: Option<Slo>,
     /// Largest request body in bytes; beyond it 413.
     #[serde(default = "default_max_body")]
     pub(crate) max_body: u64,
@@ -234,6 +237,7 @@ impl ServiceConfig {
             ejection: self.ejection.clone(),
             answers: self.answers(),
             limits: self.limits,
+            slo: self.slo.clone().unwrap_or_default(),
             max_body: self.max_body,
             max_replay: self.max_replay,
         }

@@ -24,6 +24,7 @@ mod overrides;
 mod recovery;
 mod roster;
 mod scale;
+mod slo;
 mod source;
 mod standby;
 
@@ -48,6 +49,7 @@ use overrides::Overrides;
 use recovery::{Heal, Recovery};
 use roster::Roster;
 use scale::Scaling;
+use slo::Account;
 use source::GatewayState;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -178,6 +180,8 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let forecasts = Forecasts::new(&config, &state);
     tokio::spawn(forecasts.clone().run());
     let renewing = control.clone();
+    let account = Account::new(&state, &overrides, &recovery);
+    state.set_account(account.clone());
     let orders = (overrides.clone(), control.clone(), recovery.clone());
     let admin = start_admin(&config, sorted.admin, &state, orders, ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
@@ -185,6 +189,9 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let journal = config::journal_path(&config);
     if let Err(error) = recovery.start(journal, overrides, renewing, to_keeper.clone()) {
         recovery.board.broken(&error.to_string());
+    }
+    if let Err(error) = account.start(config::account_path(&config)) {
+        account.broken(&error.to_string());
     }
     let main = Main {
         shared,
@@ -207,6 +214,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     admin_ends.send_replace(true);
     let _ = timeout(ADMIN_ENDS, admin).await;
     recovery.end(STORE_ENDS).await;
+    account.end(STORE_ENDS).await;
     checks.end(CHECKS_END).await;
     if let Some(batches) = batches {
         batches.end(STORE_ENDS).await;

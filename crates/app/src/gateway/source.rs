@@ -2,10 +2,11 @@
 
 use super::accounts::Accounts;
 use super::overrides::Overrides;
+use super::slo::Account;
 use super::standby::Standbys;
 use crate::config::Config;
 use evenkeel_admin::view::{
-    BatchView, GatewayView, KeyView, OverrideView, ScaleView, StandbyView, TenantView,
+    BatchView, GatewayView, KeyView, OverrideView, ScaleView, SloView, StandbyView, TenantView,
 };
 use evenkeel_admin::{Follow, Source};
 use evenkeel_domain::check::CheckStatus;
@@ -52,6 +53,7 @@ pub(super) struct GatewayState {
     standbys: OnceLock<Arc<Standbys>>,
     /// Other ways to replicas, which drills hold.
     pub(super) detours: Detours,
+    account: OnceLock<Arc<Account>>,
 }
 
 impl GatewayState {
@@ -75,6 +77,7 @@ impl GatewayState {
             outlooks: Mutex::default(),
             standbys: OnceLock::new(),
             detours: Detours::default(),
+            account: OnceLock::new(),
         }
     }
 
@@ -86,6 +89,11 @@ impl GatewayState {
     /// These stand by; once.
     pub(super) fn set_standbys(&self, standbys: Arc<Standbys>) {
         let _ = self.standbys.set(standbys);
+    }
+
+    /// This account of availability is kept; once.
+    pub(super) fn set_account(&self, account: Arc<Account>) {
+        let _ = self.account.set(account);
     }
 
     /// Where all checks stand.
@@ -339,6 +347,10 @@ impl Source for GatewaySource {
 
     fn standbys(&self) -> BTreeMap<String, StandbyView> {
         self.state.standbys().map(|standbys| standbys.views()).unwrap_or_default()
+    }
+
+    fn slo(&self) -> Option<SloView> {
+        self.state.account.get().map(|account| account.view())
     }
 
     fn keys(&self) -> Vec<KeyView> {

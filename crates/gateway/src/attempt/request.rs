@@ -6,6 +6,7 @@ use crate::admit::limit::{Bill, Ended};
 use crate::route::Entry;
 use crate::trace::RequestTrace;
 use crate::usage::Usage;
+use evenkeel_domain::slo::{self, Circumstances};
 use evenkeel_domain::{Outcome, Pool, Replica, clock};
 use http::StatusCode;
 use std::cell::{Cell, RefCell};
@@ -29,6 +30,10 @@ pub(crate) struct RequestGuard {
     trace: Option<Rc<RequestTrace>>,
     events: Cell<u64>,
     internal: Cell<bool>,
+    /// The caller gave a deadline that is shorter than the service's.
+    own_deadline: Cell<bool>,
+    /// After which time the answer began.
+    began: Cell<Option<Duration>>,
     /// A replica gave it an answer with nothing in it.
     pub(super) hollow: Cell<bool>,
     /// What it owes to limits, and whether its end is the bill's.
@@ -80,6 +85,8 @@ impl RequestGuard {
             trace,
             events: Cell::new(0),
             internal: Cell::new(false),
+            own_deadline: Cell::new(false),
+            began: Cell::new(None),
             hollow: Cell::new(false),
             bill: None,
             pays: false,
@@ -112,6 +119,15 @@ impl RequestGuard {
         }
     }
 
+    /// Its caller gave it so long; no longer than the service itself would.
+    pub(crate) fn may_take(&self, own: Duration) {
+        let shorter = own < self.entry.service.settings.deadlines.total;
+        self.own_deadline.set(shorter);
+        if let Some(aside) = &self.aside {
+            aside.of.own_deadline.set(shorter);
+        }
+    }
+
     /// A part of `of`: asks for it, and is counted as it.
     pub(crate) fn part_of(of: &Rc<Self>) -> Self {
         Self {
@@ -124,6 +140,8 @@ impl RequestGuard {
             aside: Some(Aside { of: of.clone(), answerer: RefCell::default() }),
             status: Cell::new(0),
             internal: Cell::new(false),
+            own_deadline: Cell::new(false),
+            began: Cell::new(None),
             hollow: Cell::new(false),
             log: None,
             trace: None,
@@ -191,7 +209,9 @@ impl RequestGuard {
         if self.aside.is_some() {
             return;
         }
-        self.pool().counts.first_byte.record(self.elapsed());
+        let took = self.elapsed();
+        self.began.set(Some(took));
+        self.pool().counts.first_byte.record(took);
     }
 
     /// One more piece of the answer was relayed.
@@ -214,6 +234,18 @@ impl RequestGuard {
 
     pub(crate) fn elapsed(&self) -> Duration {
         clock::now().saturating_duration_since(self.started)
+    }
+
+    /// Counts it towards what the service promises.
+    fn account(&self, outcome: Outcome) {
+        let own_deadline = self.own_deadline.get();
+        let so = Circumstances {
+            internal: self.internal.get(),
+            own_deadline,
+            open: own_deadline && self.pool().open() > 0,
+        };
+        let within = self.entry.service.settings.slo.latency;
+        self.pool().counts.slo.count(slo::verdict(outcome, so), self.began.get(), within);
     }
 
     /// The request ended so.
@@ -239,6 +271,7 @@ impl RequestGuard {
         }
         counts.requests[outcome.index()].fetch_add(1, Relaxed);
         counts.total.record(took);
+        self.account(outcome);
         if self.events.get() > 0 {
             counts.events.fetch_add(self.events.get(), Relaxed);
         }

@@ -361,6 +361,7 @@ pub(crate) mod tests {
             ejection: Ejection::default(),
             answers: Default::default(),
             limits: Default::default(),
+            slo: Default::default(),
             max_body: 1 << 30,
             max_replay: 32 << 20,
         }

@@ -59,6 +59,7 @@ pub(super) fn settings() -> ServiceSettings {
         ejection: Default::default(),
         answers: Default::default(),
         limits: Default::default(),
+        slo: Default::default(),
         max_body: 1,
         max_replay: 1,
     }

@@ -96,7 +96,11 @@ fn what_could_not_be_written_is_written_later_and_once() {
         hours: stands(minute / 60),
         totals: stands(WALL),
     };
-    account.absorb(&added);
+    assert!(account.written("chat").tally.is_empty());
+    account.absorb(WALL + 2_000, &added);
+    // What a crash could still take away is not shown as written.
+    let written = account.written("chat");
+    assert_eq!((written.tally.up_ms, written.unknown_ms()), (2_000, 0));
     assert_eq!(sums(&account, &after(3_000)), (3_000, 0, 0, 0));
     for span in [300, 30 * 86_400] {
         let window = account.window("chat", account.at(&after(3_000)), Duration::from_secs(span));
@@ -108,7 +112,7 @@ fn what_could_not_be_written_is_written_later_and_once() {
 fn whoever_lost_the_account_keeps_no_time_and_still_counts() {
     let mut account = accountant();
     account.sample(&after(0), chat(Sample::Up));
-    account.absorb(&Added { fenced: true, ..Added::default() });
+    account.absorb(WALL, &Added { fenced: true, ..Added::default() });
     account.sample(&after(1_000), chat(Sample::Up));
     account.count(&after(1_000), "chat", [2, 1, 2]);
     let deltas = account.deltas(&after(20_000));

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 /// How recovery's orders are told from those of people.
-pub(super) const OWNER: &str = "recovery ";
+pub(in super::super) const OWNER: &str = "recovery ";
 /// Bytes of an answer that are read.
 const ANSWER: usize = 1 << 20;
 

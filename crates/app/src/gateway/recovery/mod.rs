@@ -14,7 +14,7 @@ mod hands;
 mod heal;
 mod world;
 
-pub(super) use hands::post;
+pub(super) use hands::{OWNER, post};
 pub(super) use heal::Heal;
 
 use super::control::GatewayControl;
@@ -26,7 +26,7 @@ use crate::link::ToKeeper;
 use arc_swap::ArcSwap;
 use evenkeel_domain::clock;
 use evenkeel_domain::event::EventKind;
-use evenkeel_domain::incident::{Journal, Phase};
+use evenkeel_domain::incident::{Incident, Journal, Phase};
 use evenkeel_recovery::{Board, Book, Handle, Order, OrderError, Parts, Told};
 use evenkeel_store::JournalFile;
 use hands::GatewayHands;
@@ -106,6 +106,11 @@ impl Recovery {
         let broken = || OrderError::Unavailable("there is no journal yet".into());
         let inside = self.inside.get().ok_or_else(broken)?;
         inside.handle.order(Order::Note { kind: kind.to_owned(), text }).await
+    }
+
+    /// The newest incidents of the journal; none while it cannot be read.
+    pub(super) async fn newest(&self, limit: u32) -> Option<Vec<Incident>> {
+        self.inside.get()?.journal.incidents(limit).await.ok()
     }
 
     /// What is there to stand in for others, once known.
