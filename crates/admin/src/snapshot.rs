@@ -3,8 +3,8 @@
 use crate::answers;
 use crate::ports::{AdminState, Source};
 use crate::view::{
-    CheckView, GatewayView, JobView, Latency, NodeView, ProcessView, Readiness, ReplicaView,
-    ServiceView, Snapshot, StandbyView, ViaView,
+    BudgetLine, CheckView, GatewayView, JobView, Latency, NodeView, ProcessView, Readiness,
+    ReplicaView, ServiceView, Snapshot, StandbyView, ViaView,
 };
 use crate::window::{Tally, Window};
 use evenkeel_domain::detour::Via;
@@ -49,12 +49,18 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         state.source.instances().into_iter().map(|i| (i.name.clone(), i)).collect();
     let mut scales = state.source.scales();
     let mut standbys = state.source.standbys();
+    let slo = state.source.slo().unwrap_or_default();
+    let budget = |service: &str| slo.services.iter().find(|s| s.service == service);
     let services = state
         .source
         .services()
         .iter()
         .map(|(settings, pool)| service(settings, pool, &mut instances, window, at))
-        .map(|view| ServiceView { scale: scales.remove(&view.name), ..view })
+        .map(|view| ServiceView {
+            scale: scales.remove(&view.name),
+            budget: budget(&view.name).map(BudgetLine::of),
+            ..view
+        })
         .map(|view| {
             let standby = standbys.remove(&view.name);
             standing_by(view, standby)
@@ -161,6 +167,7 @@ fn service(
         total: latency(&recent.total),
         scale: None,
         standby: None,
+        budget: None,
         replicas: replicas(pool, instances, window, at),
     }
 }

@@ -25,8 +25,8 @@ pub use job::{JobFailureView, JobView};
 pub use node::NodeView;
 pub use scale::{ScaleBody, ScaleView};
 pub use slo::{
-    BudgetView, ExhaustedView, LatencySlo, RequestSlo, RuleView, ServiceSlo, SloView, SpreadView,
-    TimeSlo, TotalSlo,
+    BudgetLine, BudgetView, ExhaustedView, LatencySlo, RequestSlo, RuleView, ServiceSlo, SloView,
+    SpreadView, TimeSlo, TotalSlo,
 };
 pub use standby::{DutyView, StandbyView};
 
@@ -226,6 +226,9 @@ pub struct ServiceView {
     pub scale: Option<ScaleView>,
     /// How its standbys are used; absent for a service without.
     pub standby: Option<StandbyView>,
+    /// Its error budget; absent where no account is kept.
+    #[serde(default)]
+    pub budget: Option<BudgetLine>,
     /// Its replicas, by name.
     pub replicas: Vec<ReplicaView>,
 }

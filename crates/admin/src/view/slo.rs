@@ -179,3 +179,29 @@ pub struct TotalSlo {
     /// Time that nobody saw.
     pub unknown_seconds: f64,
 }
+
+/// What the snapshot says of an error budget.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BudgetLine {
+    /// Share that is left; absent while nothing is known.
+    pub left: Option<f64>,
+    /// `page` or `ticket`: the most urgent of the burn-rate rules that speak.
+    pub severity: Option<String>,
+    /// What somebody has to know; empty for nothing.
+    pub text: String,
+}
+
+impl BudgetLine {
+    pub(crate) fn of(slo: &ServiceSlo) -> Self {
+        let speaks = |rule: &&RuleView| rule.since_unix_ms.is_some();
+        let mut firing = slo.rules.iter().filter(speaks).peekable();
+        let severity = firing.peek().map(|rule| rule.severity.clone());
+        let rule = firing.next().map(|r| {
+            let RuleView { severity, rule, sli, long, .. } = r;
+            format!("{severity}: error budget by {sli} burns {long:.1} times too fast ({rule})")
+        });
+        let out = slo.exhausted.as_ref().map(|out| out.text.clone());
+        let text: Vec<String> = rule.into_iter().chain(out).collect();
+        Self { left: slo.left, severity, text: text.join("; ") }
+    }
+}

@@ -15,6 +15,7 @@ mod logs;
 mod model;
 mod node;
 mod pages;
+mod plan;
 mod process;
 mod replica;
 mod scale;
@@ -56,6 +57,9 @@ enum Command {
     Status(Asking<status::Args>),
     /// Show what services promised and kept: availability, error budgets, burn rates
     Slo(Asking<slo::Args>),
+    /// Plan availability, capacity and recovery: each figure with its formula
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// Drain, isolate or restart a replica
     Replica(Asking<replica::Args>),
     /// Have a service do less by hand, or leave that to what is measured
@@ -124,6 +128,7 @@ impl Cli {
             Command::Config(command) => check::config(&command),
             Command::Status(asking) => asking.run(async |a, c| status::run(a, &c).await),
             Command::Slo(asking) => asking.run(async |a, c| slo::run(a, &c).await),
+            Command::Plan(command) => plan::run(command),
             Command::Replica(asking) => asking.run(async |a, c| replica::run(a, &c).await),
             Command::Degrade(asking) => asking.run(async |a, c| degrade::run(a, &c).await),
             Command::Scale(asking) => asking.run(async |a, c| scale::run(a, &c).await),

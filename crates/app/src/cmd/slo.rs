@@ -1,6 +1,6 @@
 //! `evenkeel slo`: what services promised and kept.
 
-mod render;
+pub(super) mod render;
 
 use super::status::screen;
 use evenkeel_admin::view::SloView;

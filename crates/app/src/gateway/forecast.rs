@@ -5,8 +5,8 @@
 //!   loads ─ quiet? ────┘
 //! ```
 //! A forecast is evidence for care, never a reason to kill: what is restarted is drained first,
-//! at a quiet time, within the limits of recovery. To come: an error budget that runs out, once
-//! there is one.
+//! at a quiet time, within the limits of recovery. When an error budget runs out is told by `slo`,
+//! which nothing acts on.
 
 use super::source::GatewayState;
 use crate::config::{self, Config};

@@ -34,6 +34,7 @@ mod processes;
 mod resume;
 mod scale;
 mod servers;
+mod slo;
 mod standby;
 mod steps;
 mod support;

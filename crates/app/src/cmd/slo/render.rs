@@ -192,7 +192,7 @@ fn said(s: &ServiceSlo) -> String {
 
 /// A share in percent, with as many digits as it has nines, and never rounded up: what is not
 /// whole does not read as whole.
-pub(super) fn percent(share: f64) -> String {
+pub(in super::super) fn percent(share: f64) -> String {
     let missing = 1.0 - share;
     if missing <= 0.0 {
         return "100 %".into();

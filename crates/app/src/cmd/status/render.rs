@@ -1,6 +1,8 @@
 //! A snapshot in, text out: tables as wide as there is room for.
 
 // By path, as this file is: the admin crate's tests find it, too.
+#[path = "budgets.rs"]
+mod budgets;
 #[path = "checks.rs"]
 mod checks;
 #[path = "incidents.rs"]
@@ -53,6 +55,7 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
             out.push('\n');
         }
     }
+    budgets::lines(&mut out, &now.services, width);
     let replicas: Vec<&ReplicaView> = now.services.iter().flat_map(|s| &s.replicas).collect();
     if !replicas.is_empty() {
         out.push('\n');
