@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! domain ← wire ← {gateway, health, supervisor, agent, drill, admin, tinymodel, store, batch,
-//!                 recovery} ← app
+//!                 recovery, slo} ← app
 //! ```
 
 use serde_json::Value;

@@ -50,14 +50,14 @@ impl Sample {
     }
 
     const fn tally(self, ms: u64) -> Tally {
-        let mut tally = Tally { good: 0, bad: 0, in_time: 0, up_ms: 0, down_ms: 0, planned_ms: 0 };
+        let (mut up_ms, mut down_ms, mut planned_ms) = (0, 0, 0);
         match self {
-            Self::Up => tally.up_ms = ms,
-            Self::Down => tally.down_ms = ms,
-            Self::Planned => tally.planned_ms = ms,
+            Self::Up => up_ms = ms,
+            Self::Down => down_ms = ms,
+            Self::Planned => planned_ms = ms,
             Self::Unknown => {}
         }
-        tally
+        Tally { good: 0, bad: 0, in_time: 0, good_down: 0, up_ms, down_ms, planned_ms }
     }
 }
 
@@ -182,7 +182,10 @@ impl Accountant {
     pub fn count(&mut self, now: &Clocks, service: &str, [good, bad, in_time]: [u64; 3]) {
         let at = self.clock.at(now);
         self.ledgers.entry(service.to_owned()).or_insert_with(|| Ledger::new(at));
-        self.add(service.to_owned(), at, Tally { good, bad, in_time, ..Tally::default() });
+        let seen = self.sampled.as_ref().and_then(|(_, states)| states.get(service));
+        let good_down = if seen == Some(&Sample::Down) { good } else { 0 };
+        let tally = Tally { good, bad, in_time, good_down, ..Tally::default() };
+        self.add(service.to_owned(), at, tally);
     }
 
     fn add(&mut self, service: String, at: Axis, tally: Tally) {

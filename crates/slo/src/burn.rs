@@ -67,8 +67,9 @@ pub const RULES: [Rule; 4] = [
 /// paged in simulated years of requests that fail at random within the budget, from three
 /// requests an hour to ten a second (`tests/year.rs`).
 pub const MIN_BAD: u64 = 12;
-/// Requests that the short window must hold for it to speak against an outage seen by time.
-pub const MIN_VALID: u64 = 10;
+/// Requests that must have ended well within the short window while no replica took traffic,
+/// for them to speak against an outage seen by time.
+pub const MIN_SERVED: u64 = 10;
 
 /// How many times faster than the objective allows a share of something fails. An objective of
 /// everything allows nothing: any failure burns without bound.
@@ -126,8 +127,8 @@ pub struct Verdict {
 /// What all rules say. `window` gives what was counted in the last so long.
 ///
 /// By requests and by latency a rule needs [`MIN_BAD`] failures in its long window. By time it
-/// needs none: it is there for when nobody asks. It is silent while requests in the short
-/// window say that clients are served all the same, as by a fallback.
+/// needs none: it is there for when nobody asks. It is silent while requests say that clients
+/// are served all the same, as by a fallback: those that ended while it was down.
 pub fn judge(slo: &Slo, window: impl Fn(Duration) -> Tally) -> Vec<Verdict> {
     let mut verdicts = Vec::with_capacity(RULES.len() * Sli::ALL.len());
     for rule in &RULES {
@@ -137,8 +138,9 @@ pub fn judge(slo: &Slo, window: impl Fn(Duration) -> Tally) -> Vec<Verdict> {
             let Some((of_long, of_short)) = rates else { continue };
             let enough = match sli {
                 Sli::Time => {
-                    let served = burn(short.bad as f64, short.valid() as f64, slo.objective());
-                    short.valid() < MIN_VALID || served >= rule.factor
+                    let meanwhile = short.good_down.saturating_add(short.bad) as f64;
+                    let fails = burn(short.bad as f64, meanwhile, slo.objective());
+                    short.good_down < MIN_SERVED || fails >= rule.factor
                 }
                 _ => events(sli, &long, rule.long).0 >= MIN_BAD as f64,
             };
@@ -182,10 +184,15 @@ mod tests {
         let slo = Slo::default();
         let down = |_| Tally { down_ms: 52_000, ..Tally::default() };
         assert_eq!(fires(&slo, down), [("14.4x/1h", Sli::Time)]);
-        let served = |_| Tally { down_ms: 52_000, ..requests(10, 0) };
+        let served = |_| Tally { down_ms: 52_000, good_down: 10, ..requests(10, 0) };
         assert!(fires(&slo, served).is_empty());
-        let few = |_| Tally { down_ms: 52_000, ..requests(9, 0) };
+        let few = |_| Tally { down_ms: 52_000, good_down: 9, ..requests(9, 0) };
         assert_eq!(fires(&slo, few).len(), 1);
+        // What was answered before says nothing of an outage in which nobody asks.
+        let before = |_| Tally { down_ms: 52_000, ..requests(10_000, 0) };
+        assert_eq!(fires(&slo, before).len(), 1);
+        let refused = |_| Tally { down_ms: 52_000, good_down: 10, ..requests(10, 1) };
+        assert_eq!(fires(&slo, refused).len(), 1, "served, but not all of them");
     }
 
     #[test]

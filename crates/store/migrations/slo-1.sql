@@ -20,6 +20,7 @@ CREATE TABLE service (
   good       INTEGER NOT NULL DEFAULT 0,
   bad        INTEGER NOT NULL DEFAULT 0,
   in_time    INTEGER NOT NULL DEFAULT 0,
+  good_down  INTEGER NOT NULL DEFAULT 0,
   up_ms      INTEGER NOT NULL DEFAULT 0,
   down_ms    INTEGER NOT NULL DEFAULT 0,
   planned_ms INTEGER NOT NULL DEFAULT 0
@@ -32,6 +33,7 @@ CREATE TABLE minute (
   good       INTEGER NOT NULL,
   bad        INTEGER NOT NULL,
   in_time    INTEGER NOT NULL,
+  good_down  INTEGER NOT NULL,
   up_ms      INTEGER NOT NULL,
   down_ms    INTEGER NOT NULL,
   planned_ms INTEGER NOT NULL,
@@ -44,6 +46,7 @@ CREATE TABLE hour (
   good       INTEGER NOT NULL,
   bad        INTEGER NOT NULL,
   in_time    INTEGER NOT NULL,
+  good_down  INTEGER NOT NULL,
   up_ms      INTEGER NOT NULL,
   down_ms    INTEGER NOT NULL,
   planned_ms INTEGER NOT NULL,

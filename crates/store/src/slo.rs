@@ -41,13 +41,14 @@ impl Table {
             ($insert:literal, $keys:literal, $conflict:literal) => {
                 concat!(
                     "INSERT INTO ", $insert, " (", $keys,
-                    ", good, bad, in_time, up_ms, down_ms, planned_ms)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT ", $conflict,
+                    ", good, bad, in_time, good_down, up_ms, down_ms, planned_ms)
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT ", $conflict,
                     " DO UPDATE SET good = good + excluded.good, bad = bad + excluded.bad,
-                       in_time = in_time + excluded.in_time, up_ms = up_ms + excluded.up_ms,
+                       in_time = in_time + excluded.in_time,
+                       good_down = good_down + excluded.good_down, up_ms = up_ms + excluded.up_ms,
                        down_ms = down_ms + excluded.down_ms,
                        planned_ms = planned_ms + excluded.planned_ms
-                     RETURNING good, bad, in_time, up_ms, down_ms, planned_ms"
+                     RETURNING good, bad, in_time, good_down, up_ms, down_ms, planned_ms"
                 )
             };
         }
@@ -251,8 +252,8 @@ impl Last {
 }
 
 fn without_time(delta: &Delta) -> Delta {
-    let Tally { good, bad, in_time, .. } = delta.tally;
-    Delta { tally: Tally { good, bad, in_time, ..Tally::default() }, ..delta.clone() }
+    let tally = Tally { up_ms: 0, down_ms: 0, planned_ms: 0, ..delta.tally };
+    Delta { tally, ..delta.clone() }
 }
 
 struct Addition<'a> {
@@ -275,6 +276,7 @@ impl Addition<'_> {
             .bind(signed(t.good))
             .bind(signed(t.bad))
             .bind(signed(t.in_time))
+            .bind(signed(t.good_down))
             .bind(signed(t.up_ms))
             .bind(signed(t.down_ms))
             .bind(signed(t.planned_ms))
@@ -290,6 +292,7 @@ fn tally(row: &SqliteRow) -> Result<Tally, Fault> {
         good: read("good")?,
         bad: read("bad")?,
         in_time: read("in_time")?,
+        good_down: read("good_down")?,
         up_ms: read("up_ms")?,
         down_ms: read("down_ms")?,
         planned_ms: read("planned_ms")?,

@@ -74,6 +74,11 @@ models = [{model}]                   # the request's "model"; "*" for any
 tier = "core"
 balance = "least_requests"
 
+  # What is promised; `evenkeel slo` shows what was kept.
+  # [service.slo]
+  # availability = 99.9            # percent of the time, and of the requests, over 30 days
+  # latency = "2s"                 # how soon answers begin
+
   # How long things may take. A stream may last as long as `total`.
   [service.deadlines]
   first_byte = "120s"

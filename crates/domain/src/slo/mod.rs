@@ -35,6 +35,9 @@ pub struct Tally {
     pub bad: u64,
     /// … of the good ones, those whose answer began within the latency objective.
     pub in_time: u64,
+    /// … and those that ended well while no replica took traffic: clients were served all the
+    /// same, as by a fallback.
+    pub good_down: u64,
     /// Milliseconds in which a replica took traffic.
     pub up_ms: u64,
     /// Milliseconds in which none did.
@@ -69,6 +72,7 @@ impl AddAssign for Tally {
         add(&mut self.good, more.good);
         add(&mut self.bad, more.bad);
         add(&mut self.in_time, more.in_time);
+        add(&mut self.good_down, more.good_down);
         add(&mut self.up_ms, more.up_ms);
         add(&mut self.down_ms, more.down_ms);
         add(&mut self.planned_ms, more.planned_ms);
