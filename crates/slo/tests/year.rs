@@ -1,8 +1,6 @@
 //! The rules in virtual time: a year within the budget in which nobody is paged, and outages of
 //! which somebody is told.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
-
 use evenkeel_domain::slo::{Clocks, Severity, Slo, Taken, Tally};
 use evenkeel_slo::account::{Accountant, Sample};
 use evenkeel_slo::budget::Watch;

@@ -1,7 +1,5 @@
 //! The account of availability on a real file.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
-
 use evenkeel_domain::slo::SloStore;
 use evenkeel_domain::slo::testing::{clocks, delta, suite};
 use evenkeel_store::SloFile;

@@ -215,8 +215,8 @@ fn time(seconds: f64) -> String {
     match seconds {
         s if s < 60.0 && s % 1.0 == 0.0 => format!("{s}s"),
         s if s >= 86_400.0 && s % 86_400.0 == 0.0 => format!("{}d", s / 86_400.0),
-        s if s >= 3600.0 && s < 86_400.0 && s % 3600.0 == 0.0 => format!("{}h", s / 3600.0),
-        s if s >= 60.0 && s < 3600.0 && s % 60.0 == 0.0 => format!("{}m", s / 60.0),
+        s if (3600.0..86_400.0).contains(&s) && s % 3600.0 == 0.0 => format!("{}h", s / 3600.0),
+        s if (60.0..3600.0).contains(&s) && s % 60.0 == 0.0 => format!("{}m", s / 60.0),
         _ => ago(ms as u64),
     }
 }
@@ -224,7 +224,7 @@ fn time(seconds: f64) -> String {
 /// Three digits that say something.
 fn digits(n: f64) -> String {
     let text = match n {
-        n if n == 0.0 => return "0".into(),
+        0.0 => return "0".into(),
         n if n >= 100.0 => return format!("{n:.0}"),
         n if n >= 10.0 => format!("{n:.1}"),
         n if n >= 0.01 => format!("{n:.2}"),
