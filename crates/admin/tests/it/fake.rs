@@ -200,6 +200,12 @@ fn instances() -> Vec<InstanceStatus> {
 }
 
 impl Source for Fake {
+    fn slo(&self) -> Option<evenkeel_admin::view::SloView> {
+        let chat =
+            evenkeel_admin::view::ServiceSlo { service: "chat".into(), ..Default::default() };
+        Some(evenkeel_admin::view::SloView { services: vec![chat], ..Default::default() })
+    }
+
     fn services(&self) -> Vec<(Arc<ServiceSettings>, Arc<Pool>)> {
         self.services.clone()
     }

@@ -128,12 +128,9 @@ async fn counts_outlive_a_gateway_that_is_killed_and_the_whole() {
         good(&up).await;
         asked += 1;
     }
-    let begun = now();
-    // Killed at no particular moment: what was not written yet is lost, and no more.
-    let before = slo_so(&up, "some is written", |one| total(one, "good") > 0).await;
+    let before = slo_so(&up, "all is written", |one| total(one, "good") == asked).await;
     let gateway = up.gateway_pid().await;
     signal(gateway, Signal::KILL);
-    let killed = now();
     until("another gateway", || async {
         let answer = Wire::get(&up.admin, "/api/v1/snapshot").await.ok()?;
         (answer.json()["gateway"]["pid"] != gateway).then_some(())
@@ -141,22 +138,14 @@ async fn counts_outlive_a_gateway_that_is_killed_and_the_whole() {
     .await;
     let after =
         slo_so(&up, "the account goes on", |one| all_time(one) > all_time(&before) + 1.0).await;
-    assert!(total(&after, "good") >= total(&before, "good"), "{before} {after}");
-    // All 100 were answered before the account was first seen: when that was long enough ago,
-    // none may be lost.
-    if killed.duration_since(begun) > LOST {
-        assert_eq!(total(&after, "good"), asked);
-    }
-    assert!(total(&after, "good") <= asked);
+    assert_eq!(total(&after, "good"), asked, "neither lost nor twice");
     let (time, up_time) = (all_time(&after), seconds(&after, "up"));
     assert!(up_time <= time && seconds(&after, "down") < 1.0, "{after}");
     assert!(seconds(&after, "unknown") > 0.0, "nobody looked while there was no gateway");
     assert!(seconds(&after, "unknown") < LOST.as_secs_f64() + 5.0, "{after}");
 
     // Now the whole, and it stays off for a while.
-    let settled =
-        slo_so(&up, "what was asked is written", |one| total(one, "good") == total(&after, "good"))
-            .await;
+    let settled = slo(&up).await;
     let Up { mut process, dir, .. } = up;
     let off = now();
     process.kill9();
@@ -182,7 +171,7 @@ async fn of_what_is_asked_all_the_while_at_most_five_seconds_are_lost() {
     slo(&up).await;
     let stop = tokio::sync::watch::Sender::new(false);
     let asking = tokio::spawn(traffic(up.clients.clone(), stop.subscribe()));
-    slo_so(&up, "some is written", |one| total(one, "good") > 20).await;
+    slo_so(&up, "some are older than five seconds", |one| total(one, "good") > 250).await;
     let gateway = up.gateway_pid().await;
     signal(gateway, Signal::KILL);
     let killed = now();
@@ -200,7 +189,8 @@ async fn of_what_is_asked_all_the_while_at_most_five_seconds_are_lost() {
         &slo_so(&up, "written again", |one| all_time(one) > all_time(&after) + 2.0).await,
         "good",
     );
-    println!("{} answered, {kept} kept", answered.len());
+    println!("{} answered, {sure} of them 5 s before the end, {kept} kept", answered.len());
+    assert!(sure > 0, "it took too short a time to say anything");
     assert!(kept >= sure && kept <= answered.len() as u64 + 1, "{kept} of {}", answered.len());
 }
 
