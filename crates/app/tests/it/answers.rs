@@ -338,7 +338,7 @@ async fn at_level(up: &Up, level: u64) {
 async fn levels_by_hand_do_less_step_by_step() {
     let (chat_replica, other) =
         (Replica::start(Behaviour::Good).await, Replica::start(Behaviour::Good).await);
-    let settings = "fallback = [\"service:small\", { fixed = \"Come back later.\" }]\n\
+    let settings = "fallback = [\"service:small\", \"cache\", { fixed = \"Come back later.\" }]\n\
                     degrade = { max_tokens = 2 }\ncache = { bytes = 1048576, ttl = \"1h\" }\n\
                     route = [{ path = \"/\", headers = { x-batch = \"1\" }, tier = \"best_effort\" }]";
     let up = with_another(settings, &chat_replica, &other).await;
@@ -353,6 +353,9 @@ async fn levels_by_hand_do_less_step_by_step() {
     let got = ask(&up.clients, batch, &chat("hello", 4, false)).await;
     assert_eq!((got.status, got.code()), (503, "degraded".into()));
     assert!(got.header("retry-after").is_some());
+    // What is kept costs no replica anything.
+    let got = ask(&up.clients, batch, &chat("kept", 4, false)).await;
+    assert_eq!(got.header("x-evenkeel-reason"), Some("fallback=cache; after=degraded"), "{got:?}");
     assert_eq!(ask(&up.clients, "", &chat("hello", 4, false)).await.status, 200);
     degrade("3").await;
     let got = ask(&up.clients, "", &chat("short", 4, false)).await;

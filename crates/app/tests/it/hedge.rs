@@ -6,8 +6,9 @@ use evenkeel_testkit::{Behaviour, Ended, Replica};
 use std::time::Duration;
 
 const NORMAL: Behaviour = paced(20);
-/// Late, and far from silent: nobody calls the replica suspect for it.
-const STRAGGLER: Behaviour = paced(600);
+/// Late, and far from the half second of silence after which a replica is suspect.
+const LATE_MS: u64 = 400;
+const STRAGGLER: Behaviour = paced(LATE_MS);
 
 const fn paced(first_ms: u64) -> Behaviour {
     Behaviour::Paced { first: Duration::from_millis(first_ms), gap: Duration::from_millis(1) }
@@ -58,7 +59,7 @@ async fn a_straggler_is_overtaken_until_hedges_are_given_up() {
     let before = hedges(&up).await;
     until("a straggler is overtaken", || async {
         let took = late_stream(&up, &replicas).await;
-        (took < Duration::from_millis(400)).then_some(())
+        (took < Duration::from_millis(LATE_MS)).then_some(())
     })
     .await;
     assert!(hedges(&up).await > before);
@@ -77,7 +78,7 @@ async fn a_straggler_is_overtaken_until_hedges_are_given_up() {
     let before = hedges(&up).await;
     for _ in 0..3 {
         let took = late_stream(&up, &replicas).await;
-        assert!(took >= Duration::from_millis(600), "{took:?}");
+        assert!(took >= Duration::from_millis(LATE_MS), "{took:?}");
     }
     assert_eq!(hedges(&up).await, before, "the first thing that is given up");
 }

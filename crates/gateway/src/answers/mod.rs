@@ -21,6 +21,7 @@ use crate::body::read::ReadBody;
 use crate::cache::key::{self, Question};
 use crate::cache::{Cache, mark};
 use crate::error::Refusal;
+use crate::fallback::sparing;
 use crate::handle::Call;
 use crate::routed::Routed;
 use counted::{Asked, By, Counted};
@@ -65,7 +66,7 @@ pub(crate) async fn answer(
     let level = errand.level();
     let got = match errand.cut(level) {
         Ok(()) => Rc::new(errand).answer(level, asked.guard()).await,
-        Err(refusal) => Err(refusal),
+        Err(refusal) => errand.spared(refusal, asked.guard()).await,
     };
     match got.map(|mut given| {
         less::mark(&mut given.response, level);
@@ -107,6 +108,12 @@ impl Errand {
             Own::Failed(own, "") => own,
             Own::Failed(own, why) => self.elsewhere(own, why, asking.as_ref(), request).await,
         }
+    }
+
+    /// What may be given to whom is not served at this level.
+    async fn spared(&self, refusal: Refusal, request: &Rc<RequestGuard>) -> Got {
+        let why = sparing(&refusal).unwrap_or_default();
+        self.elsewhere(Err(refusal), why, self.asking().as_ref(), request).await
     }
 
     /// The service's own answer, kept or made.

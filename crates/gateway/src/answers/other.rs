@@ -7,7 +7,7 @@ use crate::attempt::guard::RequestGuard;
 use crate::body::OutBody;
 use crate::body::whole::whole;
 use crate::error::Refusal;
-use crate::fallback::{annotate_other, errors, failed, mendable};
+use crate::fallback::{annotate_other, errors, failed, mendable, sparing};
 use crate::render;
 use crate::resume::Api;
 use crate::route::Entry;
@@ -38,7 +38,7 @@ impl Errand {
         let given = match got {
             Ok(given) => given,
             Err(refusal) => {
-                return match mendable(&refusal) {
+                return match mendable(&refusal).or_else(|| sparing(&refusal)) {
                     Some(why) if !self.is_out_of_time(&refusal) => Own::Failed(Err(refusal), why),
                     _ => Own::Failed(Err(refusal), ""),
                 };
@@ -86,7 +86,9 @@ impl Errand {
         }
     }
 
-    /// Down the chain; what came of the own try, when it ends.
+    /// Down the chain; what came of the own try, when it ends. Too much to do is not passed on
+    /// to another service, which has its own, and a fixed text says less than to try again
+    /// later: only a kept answer stands in for it.
     pub(super) async fn elsewhere(
         &self,
         own: Got,
@@ -94,8 +96,10 @@ impl Errand {
         asking: Option<&Asking>,
         request: &Rc<RequestGuard>,
     ) -> Got {
+        let sparing = own.as_ref().err().and_then(sparing).is_some();
         for step in &self.entry.service.settings.answers.fallback {
             let given = match step {
+                Fallback::Service(_) | Fallback::Fixed(_) if sparing => None,
                 Fallback::Service(name) => self.by_service(name, why, request).await,
                 Fallback::Cache => self.by_cache(asking, why, request),
                 Fallback::Fixed(text) => self.by_text(text, why, request),

@@ -34,6 +34,15 @@ pub(crate) fn mendable(refusal: &Refusal) -> Option<&'static str> {
     }
 }
 
+/// Why a refusal spares replicas: a kept answer, which costs them nothing, is better.
+pub(crate) fn sparing(refusal: &Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::Overloaded { .. } => Some("overloaded"),
+        Refusal::Degraded(_) => Some("degraded"),
+        _ => None,
+    }
+}
+
 /// Why an answer that is passed on for want of a better one may be replaced.
 pub(crate) fn failed(outcome: Option<Outcome>) -> Option<&'static str> {
     outcome.filter(|outcome| outcome.worth_retrying()).map(Outcome::label)

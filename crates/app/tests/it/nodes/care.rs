@@ -3,7 +3,7 @@
 
 use super::{Node, WHOLE, agent, asked, node, on, serving};
 use crate::support::{
-    EVENKEEL, Model, SOON, Stream, Up, alive, ask, chat, supervised, until_so, until_within,
+    EVENKEEL, Model, SOON, Stream, Up, alive, ask, chat, supervised, until, until_so, until_within,
 };
 use evenkeel_domain::clock::now;
 use evenkeel_testkit::process::{kill9, signal};
@@ -140,8 +140,11 @@ async fn a_log_far_away_is_followed() {
     log.wait(SOON).await.expect("it ends");
     gpu.agent = agent(up.dir.path(), "gpu-1", gpu.port).await;
     serving(&up, 1).await;
-    let ran = up.cli(&["logs", "chat-0"]).await;
-    assert!(ran.out.contains("incarnation 1") && ran.out.contains("incarnation 2"), "{ran:?}");
+    until("the next agent tells what the one before it has kept", || async {
+        let ran = up.cli(&["logs", "chat-0"]).await;
+        (ran.out.contains("incarnation 1") && ran.out.contains("incarnation 2")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
