@@ -231,8 +231,12 @@ pub enum SignalKind {
     Deviated(Arc<str>),
     /// It was asked a question whose answer is known, and answered so.
     Golden {
+        /// Which of the service's questions, counted from 0.
+        question: usize,
         /// Whether that was right.
         right: bool,
+        /// Whether nobody may serve who does not know it.
+        required: bool,
         /// What was expected and what came.
         text: Arc<str>,
     },

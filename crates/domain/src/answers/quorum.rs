@@ -127,6 +127,11 @@ pub struct Golden {
     #[serde(default = "golden_interval", with = "humantime_serde")]
     #[schemars(with = "String")]
     pub interval: Duration,
+    /// Nobody serves who has not answered it rightly since it was started, and whoever answers
+    /// it wrongly twice does not, even where nothing else is left: no answer is better than a
+    /// wrong one.
+    #[serde(default)]
+    pub required: bool,
     /// How long an answer may take. One that does not come says nothing.
     #[serde(default = "golden_timeout", with = "humantime_serde")]
     #[schemars(with = "String")]

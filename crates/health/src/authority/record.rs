@@ -8,6 +8,7 @@ use evenkeel_domain::health::{Against, Evidence};
 use evenkeel_domain::incident::Sign;
 use evenkeel_domain::settings::ServiceSettings;
 use evenkeel_domain::{Gate, Health, Outcome, Replica, Signal, SignalKind, clock, outcome};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -28,6 +29,8 @@ pub(super) struct Record {
     pub(super) probe_now: Arc<Notify>,
     detectors: Vec<Box<dyn Detector>>,
     proven: bool,
+    /// Required questions that this incarnation has not answered rightly yet.
+    unknown: BTreeSet<usize>,
     /// Whether it has ever answered.
     answered: bool,
     /// Isolations by statistics in a row, and the end of the current one.
@@ -54,7 +57,9 @@ pub(super) struct Change {
 impl Record {
     pub(super) fn new(replica: Arc<Replica>, settings: Arc<ServiceSettings>, now: Instant) -> Self {
         let detectors = detector::build(&settings);
+        let unknown = required(&settings);
         Self {
+            unknown,
             replica,
             settings,
             probe_now: Arc::default(),
@@ -74,6 +79,9 @@ impl Record {
     /// New settings for a known replica: what was learnt of it stays.
     pub(super) fn inherit(&mut self, old: Self) {
         self.proven = old.proven;
+        if old.settings.answers.golden == self.settings.answers.golden {
+            self.unknown = old.unknown;
+        }
         self.answered = old.answered;
         self.isolations = old.isolations;
         self.until = old.until;
@@ -96,6 +104,7 @@ impl Record {
         live.set_incarnation(signal.incarnation);
         self.detectors = detector::build(&self.settings);
         self.proven = false;
+        self.unknown = required(&self.settings);
         self.until = None;
         self.ramp_from = None;
         if !matches!(before, Health::Draining) {
@@ -108,6 +117,7 @@ impl Record {
     pub(super) fn renewed(&mut self, now: Instant) {
         self.reset_detectors(now);
         self.proven = false;
+        self.unknown = required(&self.settings);
         self.until = None;
         self.ramp_from = None;
         let why = "its model was loaded, not ready yet".into();
@@ -125,6 +135,9 @@ impl Record {
         match &signal.kind {
             SignalKind::ProbeOk(_) | SignalKind::Attempt(Outcome::Ok) => {
                 (self.proven, self.answered) = (true, true);
+            }
+            SignalKind::Golden { question, right: true, .. } => {
+                self.unknown.remove(question);
             }
             // A second opinion, soon.
             SignalKind::Attempt(_) | SignalKind::Waiting { .. } => self.probe_now.notify_one(),
@@ -285,7 +298,7 @@ impl Record {
         };
         Situation {
             health,
-            proven: self.proven,
+            proven: self.proven && self.unknown.is_empty(),
             absent: self.detectors.iter().any(|detector| {
                 let definite = matches!(detector.verdict(now), Verdict::Definite(_));
                 definite && detector.name() == detector::absent::NAME
@@ -367,6 +380,12 @@ impl Record {
 }
 
 /// A measurement that a person wants to read of, in words.
+/// What nobody may serve without knowing.
+fn required(settings: &ServiceSettings) -> BTreeSet<usize> {
+    let questions = settings.answers.golden.iter().enumerate();
+    questions.filter(|(_, golden)| golden.required).map(|(at, _)| at).collect()
+}
+
 fn speaks_against(kind: &SignalKind) -> Option<String> {
     match kind {
         SignalKind::Attempt(outcome) if outcome.blames_replica() => {
@@ -375,7 +394,7 @@ fn speaks_against(kind: &SignalKind) -> Option<String> {
         SignalKind::Waiting { .. } => Some("an attempt waits longer than is normal".into()),
         SignalKind::ProbeFailed(failure) => Some(format!("a probe failed: {}", failure.text)),
         SignalKind::Deviated(text) => Some(format!("it deviated from its peers: {text}")),
-        SignalKind::Golden { right: false, text } => Some(format!("a wrong answer: {text}")),
+        SignalKind::Golden { right: false, text, .. } => Some(format!("a wrong answer: {text}")),
         SignalKind::Check { name, against: Some(fault), news: true } => {
             Some(format!("the check {name}: {}", fault.text))
         }

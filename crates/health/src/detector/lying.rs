@@ -3,13 +3,14 @@
 //!
 //! One deviation from a quorum may be the rounding of another batch; several within the
 //! window are strong. A known question answered wrongly is a suspicion, wrongly twice
-//! running strong, and stays so until it is answered rightly: that a liar was left alone for
-//! a while does not make it honest.
+//! running strong (definite where the question is required), and stays so until that question is
+//! answered rightly: that a liar was left alone for a while does not make it honest, and a model
+//! that says the same of everything knows some of the answers.
 
 use super::{Detector, Verdict};
 use evenkeel_domain::answers::Quorum;
 use evenkeel_domain::{Signal, SignalKind};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,17 @@ pub(super) struct Lying {
     how: Option<Arc<str>>,
     strong: usize,
     window: Duration,
-    /// Known questions answered wrongly in a row.
-    wrong: u32,
-    wrong_text: Option<Arc<str>>,
+    /// Known questions whose last answer was wrong. There are as many as are configured.
+    wrong: BTreeMap<usize, Wrong>,
+}
+
+/// A known question that is answered wrongly.
+#[derive(Debug)]
+struct Wrong {
+    /// How often in a row.
+    row: u32,
+    required: bool,
+    text: Arc<str>,
 }
 
 impl Lying {
@@ -37,17 +46,20 @@ impl Lying {
             how: None,
             strong: quorum.map_or(KEPT, |q| (q.isolate_after as usize).clamp(1, KEPT)),
             window: quorum.map_or(Duration::ZERO, |q| q.window),
-            wrong: 0,
-            wrong_text: None,
+            wrong: BTreeMap::new(),
         }
     }
 
     fn golden(&self) -> Verdict {
-        let Some(text) = self.wrong_text.as_ref().filter(|_| self.wrong > 0) else {
-            return Verdict::Clear;
-        };
-        let text = format!("{} known questions in a row answered wrongly: {text}", self.wrong);
-        if self.wrong >= GOLDEN_STRONG { Verdict::Strong(text) } else { Verdict::Suspicion(text) }
+        let worst = |wrong: &&Wrong| (wrong.row >= GOLDEN_STRONG, wrong.required, wrong.row);
+        let Some(wrong) = self.wrong.values().max_by_key(worst) else { return Verdict::Clear };
+        let times = if wrong.row == 1 { "once" } else { "time after time" };
+        let text = format!("a known question answered wrongly {times}: {}", wrong.text);
+        match wrong.row >= GOLDEN_STRONG {
+            true if wrong.required => Verdict::Definite(text),
+            true => Verdict::Strong(text),
+            false => Verdict::Suspicion(text),
+        }
     }
 }
 
@@ -65,17 +77,20 @@ impl Detector for Lying {
                 self.deviated.push_back(signal.at);
                 self.how = Some(how.clone());
             }
-            SignalKind::Golden { right: true, .. } => (self.wrong, self.wrong_text) = (0, None),
-            SignalKind::Golden { right: false, text } => {
-                self.wrong = self.wrong.saturating_add(1);
-                self.wrong_text = Some(text.clone());
+            SignalKind::Golden { right: true, question, .. } => {
+                self.wrong.remove(question);
+            }
+            SignalKind::Golden { right: false, question, required, text } => {
+                let row = self.wrong.get(question).map_or(0, |wrong| wrong.row).saturating_add(1);
+                let wrong = Wrong { row, required: *required, text: text.clone() };
+                self.wrong.insert(*question, wrong);
             }
             _ => {}
         }
     }
 
     fn verdict(&self, now: Instant) -> Verdict {
-        if let wrong @ Verdict::Strong(_) = self.golden() {
+        if let wrong @ (Verdict::Strong(_) | Verdict::Definite(_)) = self.golden() {
             return wrong;
         }
         let inside = |at: &&Instant| now.saturating_duration_since(**at) <= self.window;
@@ -110,7 +125,31 @@ mod tests {
     }
 
     fn golden(right: bool) -> SignalKind {
-        SignalKind::Golden { right, text: "expected 4, got 5".into() }
+        of(0, right, false)
+    }
+
+    fn of(question: usize, right: bool, required: bool) -> SignalKind {
+        SignalKind::Golden { question, right, required, text: "expected 4, got 5".into() }
+    }
+
+    #[test]
+    fn who_knows_one_of_two_answers_lies_all_the_same() {
+        let mut lying = Lying::new(None);
+        for ms in 0..4 {
+            lying.observe(&signal(ms, of((ms % 2) as usize, ms % 2 == 0, false)));
+        }
+        assert!(matches!(lying.verdict(at(4)), Verdict::Strong(_)));
+    }
+
+    #[test]
+    fn a_required_answer_is_definite_at_the_second_time() {
+        let mut lying = Lying::new(None);
+        lying.observe(&signal(0, of(1, false, true)));
+        assert!(matches!(lying.verdict(at(1)), Verdict::Suspicion(_)));
+        lying.observe(&signal(1, of(1, false, true)));
+        assert!(matches!(lying.verdict(at(2)), Verdict::Definite(_)));
+        lying.observe(&signal(2, of(1, true, true)));
+        assert_eq!(lying.verdict(at(3)), Verdict::Clear);
     }
 
     #[test]

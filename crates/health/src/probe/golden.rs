@@ -24,35 +24,45 @@ const SHOWN: usize = 80;
 /// Asks one replica all its questions for ever; ends at once when there are none.
 pub(super) async fn run(target: &Target, signals: &mpsc::Sender<Signal>) {
     let questions = &target.settings.answers.golden;
-    futures_util::future::join_all(questions.iter().map(|q| ask_on(target, q, signals))).await;
+    futures_util::future::join_all(
+        questions.iter().enumerate().map(|(at, q)| ask_on(target, at, q, signals)),
+    )
+    .await;
 }
 
-async fn ask_on(target: &Target, golden: &Golden, signals: &mpsc::Sender<Signal>) {
+async fn ask_on(target: &Target, question: usize, golden: &Golden, signals: &mpsc::Sender<Signal>) {
     let mut rng = rng::from_os();
     loop {
-        if !can_be_asked(target.replica.live.health()) {
+        if !can_be_asked(target.replica.live.health(), golden.required) {
             sleep(LOOK.min(golden.interval)).await;
             continue;
         }
         let incarnation = target.replica.live.incarnation();
         let told = timeout(golden.timeout, ask(target, golden)).await.ok().flatten();
-        let wrong = told.as_ref().is_some_and(|told| !told.right);
+        let starting = target.replica.live.health() == Health::Starting;
+        let soon = told.as_ref().map_or(starting, |told| !told.right);
         if let Some(Told { right, text }) = told {
-            let kind = SignalKind::Golden { right, text: text.into() };
+            let required = golden.required;
+            let kind = SignalKind::Golden { question, right, required, text: text.into() };
             let (replica, at) = (target.replica.id.key, clock::now());
             let signal = Signal { replica, incarnation, observer: "golden", at, kind };
             if signals.send(signal).await.is_err() {
                 return;
             }
         }
-        let wait = if wrong { golden.interval / AGAIN } else { golden.interval };
+        let wait = if soon { golden.interval / AGAIN } else { golden.interval };
         sleep(rng::jittered(wait, JITTER, &mut rng)).await;
     }
 }
 
 /// One that was isolated for lying must be asked on: nothing else clears it.
-fn can_be_asked(health: Health) -> bool {
-    !matches!(health, Health::Starting | Health::Draining | Health::Stopped)
+/// What is required is asked before anybody else asks.
+fn can_be_asked(health: Health, required: bool) -> bool {
+    match health {
+        Health::Starting => required,
+        Health::Draining | Health::Stopped => false,
+        _ => true,
+    }
 }
 
 struct Told {
