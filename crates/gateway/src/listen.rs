@@ -169,9 +169,9 @@ where
     let mut connection =
         pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut draining: watch::Receiver<bool> = worker.shared.draining.subscribe();
-    // To ask each time would cost every step of every request.
-    let ending = pin!(told_to_end(&mut draining, &asked));
-    let mut ending = Quiet::new(ending);
+    // To ask each time would cost every step of every request. Boxed: with it the task would
+    // be a little larger than a block of the allocator.
+    let mut ending = Quiet::new(Box::pin(told_to_end(&mut draining, &asked)));
     let mut told = false;
     loop {
         tokio::select! {

@@ -19,9 +19,9 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 /// Room made for a read at first: a head and some events. Thousands of streams wait with it.
-const READ_MIN: usize = 2 << 10;
+const READ_MIN: u32 = 2 << 10;
 /// … and at most: each read that fills its room doubles the next one's.
-const READ_MAX: usize = 64 << 10;
+const READ_MAX: u32 = 64 << 10;
 /// Bodies up to this size are sent in one piece with their head.
 const JOINED_MAX: usize = 16 << 10;
 
@@ -29,7 +29,7 @@ const JOINED_MAX: usize = 16 << 10;
 pub(super) struct H1 {
     io: Box<dyn Io>,
     read: BytesMut,
-    room: usize,
+    room: u32,
     /// By which way it leads to the replica, as [`Dial::turns`] counts them.
     ///
     /// [`Dial::turns`]: evenkeel_domain::transport::Dial::turns
@@ -117,7 +117,7 @@ impl H1 {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.read.reserve(self.room);
+        self.read.reserve(self.room as usize);
         let room = self.read.capacity() - self.read.len();
         // Keeps no state between polls, so it can be made anew for each.
         let read = ready!(pin!(self.io.read_buf(&mut self.read)).poll(cx));
