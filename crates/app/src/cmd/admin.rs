@@ -36,6 +36,24 @@ impl AdminArgs {
     }
 }
 
+/// Where clients connect, by the configuration in the working directory, or the usual place.
+pub(super) fn clients() -> String {
+    let usual = || "http://127.0.0.1:8080".to_owned();
+    let file = Path::new(HERE);
+    let Ok(text) = std::fs::read_to_string(file) else { return usual() };
+    let Ok(config) = config::parse(file, &text) else { return usual() };
+    let scheme = if config.gateway.tls.is_some() { "https" } else { "http" };
+    match config.gateway.listen.all().first() {
+        Some(listen) => format!("{scheme}://{}", here(listen)),
+        None => usual(),
+    }
+}
+
+/// Whoever listens everywhere listens here.
+fn here(listen: &str) -> String {
+    listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
+}
+
 /// Address and token file by a configuration; the usual address where there is none, or none
 /// that is good.
 fn configured(file: &Path) -> (String, Option<PathBuf>) {
@@ -44,9 +62,7 @@ fn configured(file: &Path) -> (String, Option<PathBuf>) {
     let Ok(config) = config::parse(file, &text) else { return usual() };
     let admin = config.admin;
     let scheme = if admin.tls.is_some() { "https" } else { "http" };
-    // Whoever listens everywhere listens here.
-    let listen = admin.listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
-    (format!("{scheme}://{listen}"), admin.token_file)
+    (format!("{scheme}://{}", here(&admin.listen)), admin.token_file)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod degrade;
 mod demo;
+mod drill;
 mod incident;
 mod init;
 mod job;
@@ -96,6 +97,8 @@ enum Command {
     Key(key::Args),
     /// Drive an endpoint with requests and judge every answer
     Load(Box<load::Args>),
+    /// Put faults in the way of a running Evenkeel under load, and say what came of it
+    Drill(drill::Args),
     /// Serve the built-in model by itself
     Model(model::Args),
     /// Print a completion script for a shell
@@ -105,6 +108,12 @@ enum Command {
     /// The process that serves clients; started by `up`
     #[command(hide = true)]
     Gateway,
+    /// The process that holds a drill's fault, and removes it; started by `drill run`
+    #[command(hide = true)]
+    DrillGuard {
+        /// What it does, as JSON.
+        order: String,
+    },
     /// The process that watches one supervised replica; started by `up`
     #[command(hide = true)]
     Guard {
@@ -120,6 +129,7 @@ impl Cli {
             Command::Guard { label } => {
                 evenkeel_supervisor::guard_main(evenkeel_supervisor::GuardArgs { label })
             }
+            Command::DrillGuard { order } => evenkeel_drill::fault::guard::guard_main(&order),
             Command::Gateway => crate::gateway::main(),
             Command::Up(args) => up::run(args),
             Command::Demo(args) => demo::run(args),
@@ -145,6 +155,7 @@ impl Cli {
             Command::Node(command) => node::run(&command),
             Command::Agent(args) => agent::run(args),
             Command::Key(args) => key::run(&args),
+            Command::Drill(args) => drill::run(args),
             Command::Load(args) => load::run(*args),
             Command::Model(args) => model::run(args),
             Command::Completions(args) => pages::completions(&args),

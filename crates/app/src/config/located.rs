@@ -63,6 +63,17 @@ impl ConfigError {
         Self { file: file.to_owned(), at: None, key: String::new(), message }
     }
 
+    /// An error about a file as a whole.
+    pub(crate) fn whole(file: &Path, message: &str) -> Self {
+        Self { file: file.to_owned(), at: None, key: String::new(), message: message.to_owned() }
+    }
+
+    /// Where keys of another kind of file are listed.
+    pub(crate) fn schema(mut self, command: &str) -> Self {
+        self.message = self.message.replace("evenkeel config schema", command);
+        self
+    }
+
     /// An error of the parser: bad TOML, an unknown key, a value of the wrong type.
     pub(crate) fn syntax(file: &Path, text: &str, error: &toml::de::Error) -> Self {
         let span = error.span();

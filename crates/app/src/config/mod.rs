@@ -28,7 +28,7 @@ mod trace;
 pub(crate) use batch::{check_store, open_store, store_options};
 pub(crate) use checks::all as all_checks;
 pub(crate) use file::{Config, LogFormat, TlsConfig, TraceConfig};
-pub(crate) use located::{ConfigError, ConfigErrors};
+pub(crate) use located::{ConfigError, ConfigErrors, Problem};
 pub(crate) use node::is_address;
 pub(crate) use recovery::{account_path, book, journal_path};
 pub(crate) use scale::first_size;

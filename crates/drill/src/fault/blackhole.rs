@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub struct Blackhole;
 
 impl Fault for Blackhole {
-    fn withholds(&self) -> bool {
+    fn withholds(&self, _: bool) -> bool {
         true
     }
 

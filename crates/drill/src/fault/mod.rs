@@ -13,23 +13,31 @@
 //!
 //! A new fault: one file, one line in [`REGISTRY`], one case in the tests.
 
+pub mod asked;
 mod bandwidth;
 mod blackhole;
 mod cut;
 mod empty_body;
 mod flow;
 mod garbage;
+pub mod guard;
 mod half_open;
+mod hollow;
 mod http;
+mod in_turn;
+mod kind;
 mod latency;
 mod loss;
 mod pass;
 mod proxy;
 mod refuse;
+mod rename;
 mod reset;
 mod spec;
+mod text;
 mod truncate;
 mod truncated_json;
+mod wrong;
 
 pub use bandwidth::Bandwidth;
 pub use blackhole::Blackhole;
@@ -38,16 +46,21 @@ pub use empty_body::EmptyBody;
 pub use flow::Flow;
 pub use garbage::Garbage;
 pub use half_open::HalfOpen;
+pub use hollow::Hollow;
 pub use http::Http;
+pub use in_turn::InTurn;
+pub use kind::{Kind, Listed, Need, all, kind};
 pub use latency::Latency;
 pub use loss::{Loss, LossOf};
 pub use pass::Pass;
 pub use proxy::{FaultProxy, Stats};
 pub use refuse::Refuse;
+pub use rename::Rename;
 pub use reset::ResetAfter;
 pub use spec::{BadFault, parse};
 pub use truncate::Truncate;
 pub use truncated_json::TruncatedJson;
+pub use wrong::Wrong;
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,10 +92,13 @@ pub trait Fault: fmt::Debug + fmt::Display + Send + Sync + 'static {
         None
     }
 
-    /// Whether requests are withheld from the upstream.
-    fn withholds(&self) -> bool {
+    /// Whether requests are withheld from the upstream; `begins` tells that one begins now.
+    fn withholds(&self, _begins: bool) -> bool {
         false
     }
+
+    /// Changes a piece of the upstream's answer; its length stays.
+    fn change(&self, _flow: &mut Flow, _piece: &mut [u8]) {}
 
     /// What becomes of a piece of the upstream's answer.
     fn step(&self, _flow: &mut Flow, _piece: &[u8]) -> Step {
@@ -143,6 +159,8 @@ pub struct Entry {
     pub name: &'static str,
     /// An example of the whole, for help texts.
     pub example: &'static str,
+    /// Whether it must understand HTTP/1 to do so.
+    pub reads: bool,
     /// Makes it from what comes after the colon, which may be nothing.
     pub make: fn(&str) -> Result<SharedFault, String>,
 }
@@ -155,18 +173,37 @@ impl fmt::Debug for Entry {
 
 /// All faults.
 pub const REGISTRY: &[Entry] = &[
-    Entry { name: "pass", example: "pass", make: pass::make },
-    Entry { name: "latency", example: "latency:50ms,jitter=10ms", make: latency::make },
-    Entry { name: "bandwidth", example: "bandwidth:10k", make: bandwidth::make },
-    Entry { name: "loss", example: "loss:10%,of=pieces", make: loss::make },
-    Entry { name: "cut", example: "cut:300", make: cut::make },
-    Entry { name: "reset", example: "reset:0", make: reset::make },
-    Entry { name: "refuse", example: "refuse:running", make: refuse::make },
-    Entry { name: "half-open", example: "half-open", make: half_open::make },
-    Entry { name: "blackhole", example: "blackhole", make: blackhole::make },
-    Entry { name: "truncate", example: "truncate:100", make: truncate::make },
-    Entry { name: "http", example: "http:503,retry-after=1,body=busy", make: http::make },
-    Entry { name: "truncated-json", example: "truncated-json", make: truncated_json::make },
-    Entry { name: "empty-body", example: "empty-body", make: empty_body::make },
-    Entry { name: "garbage", example: "garbage", make: garbage::make },
+    Entry { name: "pass", example: "pass", reads: false, make: pass::make },
+    Entry {
+        name: "latency",
+        example: "latency:50ms,jitter=10ms",
+        reads: false,
+        make: latency::make,
+    },
+    Entry { name: "bandwidth", example: "bandwidth:10k", reads: false, make: bandwidth::make },
+    Entry { name: "loss", example: "loss:10%,of=pieces", reads: false, make: loss::make },
+    Entry { name: "cut", example: "cut:300", reads: false, make: cut::make },
+    Entry { name: "reset", example: "reset:0", reads: false, make: reset::make },
+    Entry { name: "refuse", example: "refuse:running", reads: false, make: refuse::make },
+    Entry { name: "half-open", example: "half-open", reads: false, make: half_open::make },
+    Entry { name: "blackhole", example: "blackhole", reads: false, make: blackhole::make },
+    Entry { name: "truncate", example: "truncate:100", reads: true, make: truncate::make },
+    Entry {
+        name: "http",
+        example: "http:503,retry-after=1,body=busy",
+        reads: true,
+        make: http::make,
+    },
+    Entry {
+        name: "truncated-json",
+        example: "truncated-json",
+        reads: true,
+        make: truncated_json::make,
+    },
+    Entry { name: "empty-body", example: "empty-body", reads: true, make: empty_body::make },
+    Entry { name: "garbage", example: "garbage", reads: true, make: garbage::make },
+    Entry { name: "wrong", example: "wrong", reads: true, make: wrong::make },
+    Entry { name: "rename", example: "rename", reads: true, make: rename::make },
+    Entry { name: "hollow", example: "hollow", reads: true, make: hollow::make },
+    Entry { name: "in-turn", example: "in-turn:3,http:500", reads: true, make: in_turn::make },
 ];

@@ -11,18 +11,30 @@ pub struct BadFault {
     why: String,
 }
 
+impl BadFault {
+    pub(crate) fn new(text: &str, why: String) -> Self {
+        Self { text: text.to_owned(), why }
+    }
+}
+
+/// Name and value.
+pub(crate) fn split(text: &str) -> (&str, &str) {
+    let (name, value) = text.split_once(':').unwrap_or((text, ""));
+    (name.trim(), value.trim())
+}
+
 /// A fault from text such as `latency:50ms`; see [`REGISTRY`] for all.
 ///
 /// # Errors
 /// When there is no such fault or it cannot have that value.
 pub fn parse(text: &str) -> Result<SharedFault, BadFault> {
-    let bad = |why: String| BadFault { text: text.to_owned(), why };
-    let (name, value) = text.split_once(':').unwrap_or((text, ""));
-    let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name.trim()) else {
+    let bad = |why: String| BadFault::new(text, why);
+    let (name, value) = split(text);
+    let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
         let known: Vec<&str> = REGISTRY.iter().map(|entry| entry.example).collect();
         return Err(bad(format!("unknown; there are {}", known.join(" "))));
     };
-    (entry.make)(value.trim()).map_err(|why| bad(format!("{why} (as in `{}`)", entry.example)))
+    (entry.make)(value).map_err(|why| bad(format!("{why} (as in `{}`)", entry.example)))
 }
 
 /// The first value and the named ones.

@@ -42,6 +42,6 @@ pub use outcome::{Flaw, Outcome};
 pub use progress::{Bar, Progress, Silent, Snapshot};
 pub use report::{Failure, Quantiles, Report, Second, Totals};
 pub use retry::Again;
-pub use run::run;
+pub use run::{run, run_until};
 pub use settings::{Api, Arrivals, Expect, Header, LoadSettings, Mode};
 pub use trace::{Record, read as read_trace};

@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub ended: u64,
     /// Of those, the ones that failed.
     pub failed: u64,
+    /// The longest that one took that ended.
+    pub slowest: Duration,
 }
 
 impl Snapshot {

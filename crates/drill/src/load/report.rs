@@ -102,8 +102,12 @@ pub struct Second {
     pub ok: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// 99th percentile of good answers' latency, at most an eighth too high.
+    /// Median of good answers' latency, at most an eighth too high.
+    pub p50_ms: Option<f64>,
+    /// 99th percentile of it.
     pub p99_ms: Option<f64>,
+    /// Median of the time to the first content of streams that began then.
+    pub ttft_ms: Option<f64>,
 }
 
 /// A failed request, and others like it.

@@ -31,8 +31,21 @@ pub async fn run(
     progress: &dyn Progress,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Report, LoadError> {
+    run_until(settings, progress, std::future::pending(), shutdown).await
+}
+
+/// As [`run`]; when `enough` is ready nothing new is sent, and what is under way ends.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    settings: LoadSettings,
+    progress: &dyn Progress,
+    enough: impl Future<Output = ()> + Send,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<Report, LoadError> {
     let job = Arc::new(Job::prepare(settings)?);
-    let mut shutdown = pin!(shutdown);
+    let (mut enough, mut shutdown) = (pin!(enough), pin!(shutdown));
     tokio::select! {
         asked = ask_reference(&job) => asked?,
         () = &mut shutdown => return Err(LoadError::Interrupted),
@@ -51,11 +64,15 @@ pub async fn run(
         results.push(result.map_err(|e| LoadError::Worker(e.to_string()))?);
     }
     let mut all = pin!(gather(results));
-    let mut interrupted = false;
+    let (mut ending, mut interrupted) = (false, false);
     let mut tick = tokio::time::interval(TICK);
     let tally = loop {
         tokio::select! {
             tally = &mut all => break tally?,
+            () = &mut enough, if !ending => {
+                ending = true;
+                lives.iter().for_each(|live| live.enough.store(true, Relaxed));
+            }
             () = &mut shutdown, if !interrupted => {
                 interrupted = true;
                 stop.send_replace(true);
@@ -95,12 +112,15 @@ fn snapshot(job: &Job, lives: &[Arc<Live>], times: Span) -> Snapshot {
         begun: 0,
         ended: 0,
         failed: 0,
+        slowest: Duration::ZERO,
     };
     for live in lives {
         // Ended first, so that no more ever seem to have ended than begun.
         snapshot.ended += live.ended.load(Relaxed);
         snapshot.failed += live.failed.load(Relaxed);
         snapshot.begun += live.begun.load(Relaxed);
+        let slowest = Duration::from_micros(live.slowest_us.load(Relaxed));
+        snapshot.slowest = snapshot.slowest.max(slowest);
     }
     snapshot
 }

@@ -89,7 +89,9 @@ impl Tally {
     }
 
     /// The first content of a stream came.
-    pub(crate) fn first_tokens(&mut self, waited: Duration, count: u64) {
+    pub(crate) fn first_tokens(&mut self, at: Instant, intended: Instant, count: u64) {
+        let waited = at.saturating_duration_since(intended);
+        self.timeline.first(at.saturating_duration_since(self.from), waited);
         self.ttft.saturating_record(micros(waited));
         self.more_at_once(count);
     }

@@ -22,6 +22,7 @@ struct Cell {
     ok: u64,
     failed: u64,
     latencies: Vec<u32>,
+    firsts: Vec<u32>,
 }
 
 impl Timeline {
@@ -38,11 +39,12 @@ impl Timeline {
     pub(crate) fn ok(&mut self, since: Duration, latency: Duration) {
         let cell = self.cell(since);
         cell.ok += 1;
-        let bucket = bucket(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
-        if cell.latencies.len() <= bucket {
-            cell.latencies.resize(bucket + 1, 0);
-        }
-        cell.latencies[bucket] = cell.latencies[bucket].saturating_add(1);
+        count(&mut cell.latencies, latency);
+    }
+
+    /// The first content of a stream came after `waited`.
+    pub(crate) fn first(&mut self, since: Duration, waited: Duration) {
+        count(&mut self.cell(since).firsts, waited);
     }
 
     /// A request failed.
@@ -72,7 +74,9 @@ impl Timeline {
             offered: cell.offered,
             ok: cell.ok,
             failed: cell.failed,
-            p99_ms: cell.quantile(0.99),
+            p50_ms: quantile(&cell.latencies, 0.5),
+            p99_ms: quantile(&cell.latencies, 0.99),
+            ttft_ms: quantile(&cell.firsts, 0.5),
         };
         self.cells.iter().enumerate().map(row).collect()
     }
@@ -107,25 +111,38 @@ impl Cell {
         self.offered += more.offered;
         self.ok += more.ok;
         self.failed += more.failed;
-        if self.latencies.len() < more.latencies.len() {
-            self.latencies.resize(more.latencies.len(), 0);
-        }
-        for (count, other) in self.latencies.iter_mut().zip(&more.latencies) {
-            *count = count.saturating_add(*other);
-        }
+        add(&mut self.latencies, &more.latencies);
+        add(&mut self.firsts, &more.firsts);
     }
+}
 
-    /// In milliseconds; `None` without answers.
-    fn quantile(&self, share: f64) -> Option<f64> {
-        let total: u64 = self.latencies.iter().map(|c| u64::from(*c)).sum();
-        let rank = ((total as f64 * share).ceil() as u64).max(1);
-        let mut seen = 0;
-        let at = self.latencies.iter().position(|count| {
-            seen += u64::from(*count);
-            seen >= rank
-        })?;
-        Some(upper_us(at) as f64 / 1e3)
+fn add(counts: &mut Vec<u32>, more: &[u32]) {
+    if counts.len() < more.len() {
+        counts.resize(more.len(), 0);
     }
+    for (count, other) in counts.iter_mut().zip(more) {
+        *count = count.saturating_add(*other);
+    }
+}
+
+fn count(counts: &mut Vec<u32>, time: Duration) {
+    let bucket = bucket(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    if counts.len() <= bucket {
+        counts.resize(bucket + 1, 0);
+    }
+    counts[bucket] = counts[bucket].saturating_add(1);
+}
+
+/// In milliseconds; `None` without answers.
+fn quantile(counts: &[u32], share: f64) -> Option<f64> {
+    let total: u64 = counts.iter().map(|c| u64::from(*c)).sum();
+    let rank = ((total as f64 * share).ceil() as u64).max(1);
+    let mut seen = 0;
+    let at = counts.iter().position(|count| {
+        seen += u64::from(*count);
+        seen >= rank
+    })?;
+    Some(upper_us(at) as f64 / 1e3)
 }
 
 fn bucket(us: u64) -> usize {

@@ -9,7 +9,7 @@ use crate::load::tally::{Tally, Times};
 use crate::load::{Flaw, Outcome, Record, retry};
 use evenkeel_domain::clock::now;
 use evenkeel_domain::rng;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -27,6 +27,10 @@ pub(crate) struct Live {
     pub(crate) begun: AtomicU64,
     pub(crate) ended: AtomicU64,
     pub(crate) failed: AtomicU64,
+    /// The longest that one took, in microseconds.
+    pub(crate) slowest_us: AtomicU64,
+    /// Nothing new is sent; what is under way ends.
+    pub(crate) enough: AtomicBool,
 }
 
 /// When a run begins, counts and ends.
@@ -137,6 +141,9 @@ impl Hand {
                 break;
             }
             pacer.until(intended).await.map_err(|e| e.to_string())?;
+            if self.share.live.enough.load(Relaxed) {
+                break;
+            }
             let Some(permit) = self.permit(&permits).await else {
                 self.unsent(intended);
                 continue;
@@ -165,7 +172,8 @@ impl Hand {
     }
 
     fn is_over(&self, at: Instant) -> bool {
-        self.share.times.end.is_some_and(|end| at >= end)
+        let enough = self.share.live.enough.load(Relaxed);
+        enough || self.share.times.end.is_some_and(|end| at >= end)
     }
 
     fn counts(&self, intended: Instant) -> bool {
@@ -222,9 +230,12 @@ impl Hand {
         let outcome = result.as_ref().err().map(|flaw| flaw.outcome);
         live.failed.fetch_add(u64::from(outcome.is_some()), Relaxed);
         let open = job.is_open();
+        let ended = now();
+        let waited = ended.saturating_duration_since(intended).as_micros();
+        live.slowest_us.fetch_max(u64::try_from(waited).unwrap_or(u64::MAX), Relaxed);
         let mut tally = locked(&self.tally);
         if counts {
-            tally.end(Times { intended, sent, ended: now() }, slot.received, open, result);
+            tally.end(Times { intended, sent, ended }, slot.received, open, result);
         } else {
             tally.warm_up += 1;
         }
@@ -252,7 +263,7 @@ impl Hand {
     fn tokens(&self, intended: Instant, last: Option<Instant>, at: Instant, count: u64) {
         let mut tally = locked(&self.tally);
         match last {
-            None => tally.first_tokens(at.saturating_duration_since(intended), count),
+            None => tally.first_tokens(at, intended, count),
             Some(last) => tally.next_tokens(at.saturating_duration_since(last), count),
         }
     }

@@ -156,9 +156,9 @@ impl Connection {
                 Ok(_) => return upstream.client_closed().await,
                 Err(_) => return,
             };
+            let begins = request::starts(read);
             if answering.is_none()
-                && let Some(answer) = self.answer().await
-                && request::starts(read)
+                && let Some(answer) = self.answer(begins).await
             {
                 answering = Some((Request::default(), answer));
             }
@@ -178,11 +178,11 @@ impl Connection {
     }
 
     /// What is answered in the upstream's place, once requests are not withheld.
-    async fn answer(&mut self) -> Option<Answer> {
+    async fn answer(&mut self, begins: bool) -> Option<Answer> {
         loop {
             let fault = self.current.borrow_and_update().fault.clone();
-            if !fault.withholds() {
-                return fault.answer();
+            if !fault.withholds(begins) {
+                return if begins { fault.answer() } else { None };
             }
             self.stall().await;
         }
@@ -217,10 +217,16 @@ impl Connection {
         loop {
             let limit = self.current.borrow().fault.piece_limit().min(PIECE);
             let piece = match upstream.read(&mut buffer[..limit]).await {
-                Ok(read @ 1..) => &buffer[..read],
+                Ok(read @ 1..) => &mut buffer[..read],
                 Ok(_) => return End::Fin,
                 Err(_) => return End::Reset,
             };
+            let current = self.current.borrow().clone();
+            if version != current.version {
+                version = current.version;
+                flow.begin();
+            }
+            current.fault.change(&mut flow, piece);
             match self.judge(&mut flow, &mut version, piece).await {
                 (due, passes, None) => {
                     flow.passed += passes as u64;
