@@ -13,6 +13,7 @@ mod counts;
 mod curl;
 mod demo;
 mod discovery;
+mod drills;
 mod examples;
 mod faults;
 mod fields;
