@@ -20,9 +20,34 @@ pub fn problems(drill: &Drill) -> Vec<(String, String)> {
             add(&format!("fault[{at}].{key}"), text);
         }
     }
+    if let Some((at, other)) = overlapping(drill) {
+        let text = format!(
+            "on the network while fault[{other}] is: the proxy has one at a time; set `after` so that \
+             it comes later, or make two drills"
+        );
+        add(&format!("fault[{at}].after"), text);
+    }
     of_numbers(drill, &mut add);
     of_target(drill, &mut add);
     found
+}
+
+/// Two faults on the network at the same time, of which only the later one would be there.
+fn overlapping(drill: &Drill) -> Option<(usize, usize)> {
+    let wire = |step: &FaultStep| matches!(kind(&step.what), Ok(Kind::Wire(..)));
+    let span =
+        |step: &FaultStep| (step.after, step.after.saturating_add(step.lasts.unwrap_or_default()));
+    let all: Vec<_> = drill
+        .fault
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| wire(step))
+        .map(|(at, s)| (at, span(s)))
+        .collect();
+    all.iter().enumerate().find_map(|(nth, (at, (from, to)))| {
+        let before = all[..nth].iter().find(|(_, other)| *from < other.1 && other.0 < *to);
+        before.map(|(other, _)| (*at, *other))
+    })
 }
 
 fn of_step(step: &FaultStep) -> Vec<(&'static str, String)> {
@@ -163,6 +188,10 @@ mod tests {
             (r#"{"fault":[{"what":"kill","for":"1s"}]}"#, "fault[0].for: it is over at once"),
             (r#"{"fault":[{"what":"kill","every":"1s"}]}"#, "fault[0].every: without an end"),
             (r#"{"fault":[{"what":"kill","every":"1ms","for":"1s"}]}"#, "at least 100ms"),
+            (
+                r#"{"fault":[{"what":"pass","for":"2s"},{"what":"reset:0","for":"2s","after":"1s"}]}"#,
+                "fault[1].after: on the network while fault[0] is",
+            ),
             (r#"{"fault":[{"what":"kill"}],"load":{"rate":0}}"#, "load.rate: above 0"),
             (r#"{"fault":[{"what":"kill"}],"target":{"replicas":0}}"#, "names none"),
             (

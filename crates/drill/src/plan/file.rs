@@ -236,6 +236,9 @@ pub struct Limits {
     pub replicas: usize,
     /// Put a fault in place while fewer of the service take traffic.
     pub ready: usize,
+    /// Begin, or go on, while nothing is known to be left of the service's error budget, or it
+    /// burns too fast. Off by default: a person who runs a drill has decided.
+    pub budget: bool,
     /// Last longer.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -244,7 +247,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { replicas: 1, ready: 2, time: Duration::from_secs(600) }
+        Self { replicas: 1, ready: 2, budget: false, time: Duration::from_secs(600) }
     }
 }
 

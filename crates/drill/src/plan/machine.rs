@@ -198,6 +198,13 @@ impl Machine {
         state.pending = false;
         let on = of.replica.clone().unwrap_or_else(|| "evenkeel".into());
         if let Err(why) = result {
+            let again = of.every.is_some() && self.injections.iter().any(|i| i.task == task);
+            if again {
+                // One that is down already cannot be struck; its next turn comes.
+                let text = format!("{} on {on} is left out this time: {why}", of.what);
+                self.timeline.mark(now, MarkKind::Event, text);
+                return Vec::new();
+            }
             state.over = true;
             let why = format!("`{}` on {on} could not be put in place: {why}", of.what);
             return self.abort(now, why);
@@ -246,6 +253,11 @@ impl Machine {
         }
         if self.phase == Phase::Steady {
             return None;
+        }
+        if self.drill.limits.budget
+            && let Err(why) = self.watch.budget()
+        {
+            return Some(why);
         }
         let (stop, load) = (&self.drill.stop, self.watch.load());
         if load.failed > stop.failed {

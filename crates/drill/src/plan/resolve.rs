@@ -61,6 +61,9 @@ pub fn resolve(drill: &Drill, look: &Look) -> Result<Resolved, Vec<String>> {
             service.name, drill.limits.ready
         ));
     }
+    if drill.limits.budget {
+        wrong.extend(service.may_drill().err());
+    }
     if chosen.len() > drill.limits.replicas {
         wrong.push(format!(
             "{} replicas of `{}` would be touched and `limits.replicas` allows {}: raise it or \
@@ -253,6 +256,21 @@ mod tests {
             let wrong = of(text).unwrap_err().join("\n");
             assert!(wrong.contains(why), "{wrong}");
         }
+        let mut spent = look();
+        let drill: Drill =
+            serde_json::from_str(r#"{"fault":[{"what":"kill"}],"limits":{"budget":true}}"#)
+                .unwrap();
+        for (left, burns, why) in [
+            (None, "", "not known yet"),
+            (Some(-0.1), "", "nothing is left"),
+            (Some(0.5), "14.4x/1h", "14.4x/1h"),
+        ] {
+            (spent.services[0].budget_left, spent.services[0].burns) = (left, burns.into());
+            let wrong = resolve(&drill, &spent).unwrap_err().join("\n");
+            assert!(wrong.contains(why), "{wrong}");
+        }
+        (spent.services[0].budget_left, spent.services[0].burns) = (Some(0.5), String::new());
+        assert!(resolve(&drill, &spent).is_ok());
         let mut two = look();
         two.services.push(ServiceLook { name: "b".into(), ..ServiceLook::default() });
         let drill = serde_json::from_str(r#"{"fault":[{"what":"kill"}]}"#).unwrap();

@@ -30,6 +30,10 @@ pub struct ServiceLook {
     pub protocol: String,
     /// The models it serves.
     pub models: Vec<String>,
+    /// Share of its error budget that is left, where that is known.
+    pub budget_left: Option<f64>,
+    /// The burn-rate rule that speaks; empty for none.
+    pub burns: String,
     /// Its replicas.
     pub replicas: Vec<ReplicaLook>,
 }
@@ -55,6 +59,26 @@ pub struct ReplicaLook {
     pub age: Option<Duration>,
     /// Where its connections go instead.
     pub via: Option<String>,
+}
+
+impl ServiceLook {
+    /// Whether a drill may use up some of its error budget.
+    ///
+    /// # Errors
+    /// Why not, and what helps.
+    pub fn may_drill(&self) -> Result<(), String> {
+        let why = match self.budget_left {
+            _ if !self.burns.is_empty() => self.burns.clone(),
+            Some(left) if left > 0.0 => return Ok(()),
+            Some(_) => "nothing is left of it".into(),
+            None => "how much is left of it is not known yet".into(),
+        };
+        Err(format!(
+            "`limits.budget` asks for an error budget of `{}`: {why}; wait (`evenkeel slo`), or set \
+             it to false",
+            self.name
+        ))
+    }
 }
 
 impl ReplicaLook {

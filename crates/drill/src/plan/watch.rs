@@ -63,6 +63,11 @@ impl Watch {
         self.load
     }
 
+    /// Why the error budget forbids to go on.
+    pub(crate) fn budget(&self) -> Result<(), String> {
+        self.last.service(&self.service).map_or(Ok(()), |service| service.may_drill())
+    }
+
     pub(crate) fn open(&self) -> usize {
         let service = self.last.service(&self.service);
         service.map_or(0, |s| s.replicas.iter().filter(|r| r.is_open()).count())

@@ -89,6 +89,13 @@ fn service(view: &ServiceView) -> ServiceLook {
         name: view.name.clone(),
         protocol: view.protocol.clone(),
         models: view.models.clone(),
+        budget_left: view.budget.as_ref().and_then(|budget| budget.left),
+        burns: view
+            .budget
+            .as_ref()
+            .filter(|budget| budget.severity.is_some())
+            .map(|budget| budget.text.clone())
+            .unwrap_or_default(),
         replicas: view.replicas.iter().map(replica).collect(),
     }
 }

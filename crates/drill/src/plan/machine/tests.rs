@@ -132,6 +132,15 @@ fn what_is_repeated_is_repeated_until_its_end() {
 }
 
 #[test]
+fn one_that_is_down_when_its_turn_comes_is_left_out() {
+    let flap = r#"{"steady":{"for":"1s"},"fault":[{"what":"kill","for":"3s","every":"1s"}]}"#;
+    let mut course = Course::of(flap).go(1.5, &well(), Some(true));
+    assert_eq!(course.machine.injected(course.at, 0, Err("no process".into())), []);
+    assert_eq!((course.aborted(), course.machine.phase()), ("not", Phase::Fault));
+    assert!(course.machine.marks().iter().any(|mark| mark.text.contains("left out")));
+}
+
+#[test]
 fn a_fault_that_cannot_be_put_in_place_ends_it() {
     let mut course = Course::of(STOP).go(0.9, &well(), Some(true));
     let seen = Seen { load: course.load, look: Some(Some(well())), events: Vec::new() };
