@@ -92,6 +92,15 @@ fn of_numbers(drill: &Drill, add: &mut impl FnMut(&str, String)) {
     if !["chat", "completions", "plain"].contains(&load.api.as_str()) {
         add("load.api", format!("`{}` is none of chat, completions, plain", load.api));
     }
+    if load.api != "plain" && (load.body.is_some() || !load.path.is_empty()) {
+        add("load.api", "`path` and `body` need `api = \"plain\"`".into());
+    }
+    if !load.path.is_empty() && !load.path.starts_with('/') {
+        add("load.path", format!("`{}` does not begin with `/`", load.path));
+    }
+    if let Some(body) = load.body.as_ref().filter(|body| !body.is_file()) {
+        add("load.body", format!("{} is no file", body.display()));
+    }
     if !(1..=4096).contains(&load.prompts) || load.prompt_bytes > 1 << 20 {
         add("load.prompts", "from 1 to 4096 prompts of up to 1 MiB".into());
     }

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A drill: what shall hold, what goes wrong, what is expected then.
@@ -67,8 +68,12 @@ pub struct LoadPlan {
     pub stream: bool,
     /// The model asked for; by default the service's first.
     pub model: String,
-    /// `chat`, `completions` or `plain` (GET; for services of plain HTTP).
+    /// `chat`, `completions` or `plain`, for services of plain HTTP and KServe.
     pub api: String,
+    /// Path that is asked for, for `plain`.
+    pub path: String,
+    /// File that is POSTed, for `plain`; without it, GET.
+    pub body: Option<PathBuf>,
     /// Distinct prompts. Answers to the same prompt must be the same, at temperature 0.
     pub prompts: usize,
     /// Bytes of a prompt.
@@ -93,6 +98,8 @@ impl Default for LoadPlan {
             stream: true,
             model: String::new(),
             api: "chat".into(),
+            path: String::new(),
+            body: None,
             prompts: 8,
             prompt_bytes: 200,
             max_tokens: 30,

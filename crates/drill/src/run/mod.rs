@@ -203,7 +203,8 @@ fn settings(run: &Run, resolved: &Resolved) -> LoadSettings {
         .as_ref()
         .map(|key| Header { name: "authorization".into(), value: format!("Bearer {key}") });
     LoadSettings {
-        url: run.url.clone(),
+        url: format!("{}{}", run.url.trim_end_matches('/'), load.path),
+        body: load.body.clone(),
         mode: Mode::Open {
             rate: load.rate,
             arrivals: Arrivals::Poisson,
