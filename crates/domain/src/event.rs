@@ -171,6 +171,21 @@ pub enum EventKind {
         /// The burn over both windows, and what is left.
         why: String,
     },
+    /// An alert fires, is over, or something was done about it.
+    Alert {
+        /// Its number.
+        id: String,
+        /// What kind it is, such as `no_replica`.
+        alert: String,
+        /// The service; empty where it is about none.
+        service: String,
+        /// `page` or `ticket`.
+        severity: String,
+        /// `fires`, `resolved`, `acknowledged`, `escalated`, `silenced`, `undelivered` or `lost`.
+        to: String,
+        /// For people.
+        why: String,
+    },
     /// The gateway begins to drain.
     Draining,
 }

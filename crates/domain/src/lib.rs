@@ -16,6 +16,7 @@
 
 pub mod ability;
 pub mod account;
+pub mod alert;
 pub mod answers;
 pub mod check;
 pub mod clock;

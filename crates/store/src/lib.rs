@@ -16,12 +16,13 @@
 //! holds a lease with an epoch, which each of its transactions checks. **Sealed**: content
 //! of files and bodies of answers, not names, counts, times and metadata.
 //!
-//! Recovery's journal (`JournalFile`) and the account of availability (`SloFile`) are files of
+//! Recovery's journal (`JournalFile`), the account (`SloFile`) and alerts (`AlertFile`) are files of
 //! their own in the same manner: large batches do not hold them up, and a store that is full or
 //! broken does not stop healing.
 //!
 //! The files belong on a local disk: SQLite's locks do not hold on network file systems.
 
+mod alert;
 mod batches;
 mod error;
 mod files;
@@ -36,6 +37,7 @@ mod sweep;
 mod tx;
 mod work;
 
+pub use alert::AlertFile;
 pub use error::OpenError;
 pub use journal::{Chain, JournalFile, Tampered, verify};
 pub use key::{Key, KeyError};
