@@ -1,5 +1,6 @@
 //! The other end: what the command line speaks with.
 
+mod alerts;
 mod recovery;
 
 use crate::view::{
@@ -314,6 +315,18 @@ impl AdminClient {
         let body = if body == b"null" { Bytes::new() } else { body.into() };
         let (response, _guard) = self.send(Method::POST, path, body).await?;
         self.read(response).await.map(drop)
+    }
+
+    /// Posts, and gives what is answered.
+    async fn ask<T: Serialize, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &T,
+    ) -> Result<A, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| self.broken(e))?;
+        let (response, _guard) = self.send(Method::POST, path, body.into()).await?;
+        let body = self.read(response).await?;
+        serde_json::from_slice(&body).map_err(|e| self.broken(e))
     }
 
     /// Sends a request; an answer that is no success is an error with its reason.

@@ -30,6 +30,7 @@ pub use api::openapi::document as openapi;
 pub use client::{AdminClient, ClientError};
 pub use expose::check_exposure;
 pub use ports::{
-    AdminState, Control, ControlError, ControlFuture, Follow, Healing, HealingFuture, Held, Source,
+    AdminState, Alerting, Control, ControlError, ControlFuture, Follow, Healing, HealingFuture,
+    Held, Source,
 };
 pub use serve::serve;

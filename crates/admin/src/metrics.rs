@@ -4,6 +4,7 @@
 //! Prometheus' conventions: base units, `_total` on counters, one meaning a label.
 
 use crate::answers;
+mod alert;
 mod check;
 mod fail_over;
 mod job;
@@ -17,7 +18,7 @@ mod standby;
 
 use crate::ports::{AdminState, Healing, Source};
 use crate::process;
-use crate::view::{BatchView, GatewayView, KeyView, ScaleView, SloView, TenantView};
+use crate::view::{AlertsView, BatchView, GatewayView, KeyView, ScaleView, SloView, TenantView};
 use evenkeel_domain::check::CheckStatus;
 use evenkeel_domain::health::ALL_HEALTH;
 use evenkeel_domain::histogram::Histogram;
@@ -95,6 +96,7 @@ struct Reading {
     nodes: Vec<NodeStatus>,
     checks: Vec<CheckStatus>,
     slo: Option<SloView>,
+    alerts: Option<AlertsView>,
 }
 
 impl Reading {
@@ -114,6 +116,7 @@ impl Reading {
             nodes: source.nodes(),
             checks: source.checks(),
             slo: source.slo(),
+            alerts: state.alerts.as_ref().map(|alerting| alerting.view()),
         }
     }
 }
@@ -139,6 +142,7 @@ impl Collector for Reading {
         self.nodes(&mut to)?;
         self.checks(&mut to)?;
         self.slo(&mut to)?;
+        self.alerts(&mut to)?;
         self.keys(&mut to)?;
         self.tenants(&mut to)?;
         self.whole(&mut to)?;

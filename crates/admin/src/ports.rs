@@ -1,8 +1,9 @@
 //! The ports to what is shown and what is ordered. `app` implements them.
 
 use crate::view::{
-    BatchView, GatewayView, IncidentDetail, IncidentView, KeyView, OverrideView, PlanView,
-    RecoveryView, ScaleView, SloView, StandbyView, TenantView, WhyView,
+    AlertsView, BatchView, GatewayView, IncidentDetail, IncidentView, KeyView, OverrideView,
+    PastView, PlanView, RecoveryView, ScaleView, SloView, StandbyView, TenantView, TriedView,
+    WhyView,
 };
 use evenkeel_domain::Pool;
 use evenkeel_domain::check::CheckStatus;
@@ -31,6 +32,8 @@ pub struct AdminState {
     pub control: Arc<dyn Control>,
     /// What is done about replicas that do not serve; `None` where nothing is.
     pub recovery: Option<Arc<dyn Healing>>,
+    /// What people are told of; `None` where nobody is.
+    pub alerts: Option<Arc<dyn Alerting>>,
     /// What happened.
     pub events: Arc<EventLog>,
     /// Whoever does not show this token sees liveness, readiness and metrics only. `None`
@@ -322,4 +325,31 @@ pub trait Healing: Send + Sync {
 
     /// Ends the storm stop.
     fn reset_storm<'a>(&'a self, owner: &'a str) -> ControlFuture<'a>;
+}
+
+/// Alerts: what is shown and ordered. An order is answered once it is written down.
+pub trait Alerting: Send + Sync {
+    /// What is so now, from memory.
+    fn view(&self) -> AlertsView;
+
+    /// What happened, newest first.
+    fn history(&self, limit: u32) -> HealingFuture<'_, Vec<PastView>>;
+
+    /// Somebody looks after an alert; `all` for every one that is open.
+    fn acknowledge<'a>(&'a self, id: &'a str, owner: &'a str) -> ControlFuture<'a>;
+
+    /// Nobody is told of what matches, for a time.
+    fn silence<'a>(
+        &'a self,
+        matching: BTreeMap<String, String>,
+        owner: &'a str,
+        why: &'a str,
+        lasts: Duration,
+    ) -> ControlFuture<'a>;
+
+    /// Ends a silence.
+    fn unsilence<'a>(&'a self, id: &'a str, owner: &'a str) -> ControlFuture<'a>;
+
+    /// Sends a real message through a channel, or through each.
+    fn test(&self, channel: Option<String>) -> HealingFuture<'_, Vec<TriedView>>;
 }

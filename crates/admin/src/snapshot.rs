@@ -82,6 +82,7 @@ pub(crate) fn take(state: &AdminState, window: &Window) -> Snapshot {
         nodes: state.source.nodes().into_iter().map(NodeView::from).collect(),
         jobs: state.source.jobs().into_iter().map(JobView::from).collect(),
         checks: state.source.checks().into_iter().map(CheckView::from).collect(),
+        alerts: state.alerts.as_ref().map(|alerting| alerting.view()),
         recovery: state.recovery.as_ref().map(|healing| healing.view()),
     }
 }

@@ -8,6 +8,7 @@ mod keys;
 mod node;
 
 pub use keys::{KeyView, LimitsView, TenantView, UsageView};
+mod alert;
 mod check;
 mod job;
 mod recovery;
@@ -20,6 +21,10 @@ pub use recovery::{
     RecoveryView, RowView, SignView, StormView, WhyView,
 };
 
+pub use alert::{
+    AlertView, AlertsView, ChannelView, PastView, SilenceBody, SilenceView, SourceView, TriedView,
+    TryBody,
+};
 pub use check::{CheckValueView, CheckView};
 pub use job::{JobFailureView, JobView};
 pub use node::NodeView;
@@ -71,6 +76,9 @@ pub struct Snapshot {
     /// Checks of hosts, devices, neighbours and databases, by name.
     #[serde(default)]
     pub checks: Vec<CheckView>,
+    /// What people are told of; absent where nobody is in this process.
+    #[serde(default)]
+    pub alerts: Option<AlertsView>,
     /// Incidents; absent where nothing is done about them in this process.
     #[serde(default)]
     pub recovery: Option<RecoveryView>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! domain ← wire ← {gateway, health, supervisor, agent, drill, admin, tinymodel, store, batch,
-//!                 recovery, slo} ← app
+//!                 recovery, slo, notify} ← app
 //! ```
 
 use serde_json::Value;

@@ -87,8 +87,10 @@ fn one(out: &mut String, alert: &Alert) {
 /// For people, in UTC.
 #[must_use]
 pub fn at_text(at: Millis) -> String {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at.min(253_402_300_799_000)))
-        .to_string()
+    humantime::format_rfc3339_seconds(
+        UNIX_EPOCH + Duration::from_millis(at.min(253_402_300_799_000)),
+    )
+    .to_string()
 }
 
 fn span(ms: Millis) -> String {

@@ -53,8 +53,7 @@ impl AlertFile {
     async fn take_over(&self) -> Result<u64, Fault> {
         let mut tx = tx::begin(&self.writer).await?;
         let taken = "UPDATE keeper SET writer = ?, epoch = epoch + 1 RETURNING epoch";
-        let epoch: i64 =
-            sqlx::query_scalar(taken).bind(&self.name).fetch_one(&mut *tx).await?;
+        let epoch: i64 = sqlx::query_scalar(taken).bind(&self.name).fetch_one(&mut *tx).await?;
         tx.commit().await?;
         Ok(unsigned(epoch))
     }

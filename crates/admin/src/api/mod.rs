@@ -1,5 +1,6 @@
 //! The routes. One file each for what reads, what orders and what probes ask.
 
+mod alerts;
 mod held;
 pub(crate) mod openapi;
 mod orders;
@@ -60,6 +61,12 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/services/{name}/scale", post(orders::scale))
         .route("/api/v1/jobs/{name}/restart", post(orders::job_restart))
         .route("/api/v1/jobs/{name}/stop", post(orders::job_stop))
+        .route("/api/v1/alerts", get(alerts::list))
+        .route("/api/v1/alerts/history", get(alerts::history))
+        .route("/api/v1/alerts/test", post(alerts::test))
+        .route("/api/v1/alerts/{name}/ack", post(alerts::ack))
+        .route("/api/v1/silences", post(alerts::silence))
+        .route("/api/v1/silences/{name}/end", post(alerts::unsilence))
         .route("/api/v1/incidents", get(recovery::list))
         .route("/api/v1/incidents/{id}", get(recovery::show))
         .route("/api/v1/incidents/{id}/approve", post(recovery::approve))

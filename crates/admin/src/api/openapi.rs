@@ -1,6 +1,6 @@
 //! The API's description, made from the handlers themselves.
 
-use super::{held, orders, probes, read, recovery};
+use super::{alerts, held, orders, probes, read, recovery};
 use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi};
@@ -21,6 +21,7 @@ use utoipa::{Modify, OpenApi as _};
         orders::restart_service, orders::degrade, orders::scale, orders::job_restart, orders::job_stop, orders::reload, orders::upgrade, orders::stop,
         recovery::list, recovery::show, recovery::why, recovery::plan, recovery::pause,
         recovery::resume, recovery::approve, recovery::force, recovery::undo, recovery::reset_storm,
+        alerts::list, alerts::history, alerts::ack, alerts::silence, alerts::unsilence, alerts::test,
         probes::livez, probes::readyz, probes::metrics,
     ),
     security(("token" = [])),
@@ -28,6 +29,7 @@ use utoipa::{Modify, OpenApi as _};
     tags(
         (name = "read", description = "What is so"),
         (name = "orders", description = "What is to be"),
+        (name = "alerts", description = "What people are told of, and what they say to it"),
         (name = "incidents", description = "What is wrong, and what is done about it"),
         (name = "probes", description = "What machines ask; never needs a token"),
     )

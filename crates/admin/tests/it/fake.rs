@@ -147,6 +147,7 @@ impl Fake {
     pub(crate) fn state(self: &Arc<Self>, token: Option<&str>) -> AdminState {
         AdminState {
             recovery: None,
+            alerts: None,
             source: self.clone(),
             control: self.clone(),
             events: Arc::new(EventLog::default()),

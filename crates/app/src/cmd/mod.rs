@@ -2,6 +2,7 @@
 
 mod admin;
 mod agent;
+mod alert;
 mod audit;
 mod check;
 mod degrade;
@@ -71,6 +72,8 @@ enum Command {
     Job(Asking<job::Args>),
     /// List, show and plan what is done about replicas that do not serve; approve or force it
     Incident(Asking<incident::Args>),
+    /// List alerts, acknowledge and silence them; try the ways they go
+    Alert(alert::Args),
     /// Explain a replica's state: evidence, what was done, what to do next
     Why(Asking<incident::WhyArgs>),
     /// Have nothing done about a replica, a service or everything for a time
@@ -144,6 +147,7 @@ impl Cli {
             Command::Scale(asking) => asking.run(async |a, c| scale::run(a, &c).await),
             Command::Job(asking) => asking.run(async |a, c| job::run(a, &c).await),
             Command::Incident(asking) => asking.run(async |a, c| incident::run(a, &c).await),
+            Command::Alert(args) => alert::run(args),
             Command::Why(asking) => asking.run(async |a, c| incident::why(a, &c).await),
             Command::Pause(asking) => asking.run(async |a, c| incident::pause(a, &c).await),
             Command::Resume(asking) => asking.run(async |a, c| incident::resume(a, &c).await),

@@ -1,5 +1,6 @@
 //! Contradictions that the file's shape cannot express. All are found, not only the first.
 
+use super::alert;
 use super::answers;
 use super::batch;
 use super::checks;
@@ -61,6 +62,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
         problems.add(key, text);
     }
     for (key, text) in checks::problems(config).into_iter().chain(node::problems(config)) {
+        problems.add(key, text);
+    }
+    for (key, text) in alert::problems(config) {
         problems.add(key, text);
     }
     for (key, text) in answers::across(config).into_iter().chain(keys::problems(config)) {

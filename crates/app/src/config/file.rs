@@ -1,5 +1,6 @@
 //! The shape of `evenkeel.toml`.
 
+use super::alert::AlertsConfig;
 use super::keys::KeyConfig;
 use super::recovery::PlaybookConfig;
 use super::service::ServiceConfig;
@@ -10,6 +11,8 @@ use evenkeel_domain::job::JobSettings;
 use evenkeel_domain::node::NodeSettings;
 use evenkeel_domain::settings::TenantSettings;
 use evenkeel_gateway::settings::{Cors, Limits};
+use evenkeel_notify::ChannelSettings;
+use evenkeel_notify::source::AlertRule;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +48,12 @@ pub(crate) struct Config {
     pub(crate) job: Vec<JobSettings>,
     /// What is looked at beside replicas: hosts, devices, neighbours, databases.
     pub(crate) check: Vec<CheckSettings>,
+    /// Ways to people, or to what calls them.
+    pub(crate) channel: Vec<ChannelSettings>,
+    /// Who is told of what, how often, and when not.
+    pub(crate) alerts: AlertsConfig,
+    /// Thresholds of one's own on what checks measure.
+    pub(crate) alert: Vec<AlertRule>,
     /// How much is done about replicas that do not serve.
     pub(crate) recovery: Rules,
     /// What is done about them, for services where the usual is not right.

@@ -6,6 +6,7 @@
 //!                 └─► keeper: listeners, instances
 //! ```
 
+mod alert;
 mod answers;
 mod batch;
 mod check;
@@ -25,6 +26,7 @@ mod sources;
 pub(crate) mod standby;
 mod trace;
 
+pub(crate) use alert::{alerts_path, channels, policy};
 pub(crate) use batch::{check_store, open_store, store_options};
 pub(crate) use checks::all as all_checks;
 pub(crate) use file::{Config, LogFormat, TlsConfig, TraceConfig};

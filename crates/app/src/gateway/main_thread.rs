@@ -1,5 +1,6 @@
 //! What the gateway's main thread does once it serves: it listens to the keeper.
 
+use super::alerts::Alerts;
 use super::control::GatewayControl;
 use super::forecast::Forecasts;
 use super::recovery::Recovery;
@@ -50,6 +51,8 @@ pub(super) struct Main {
     pub(super) scaling: Arc<Scaling>,
     /// Acts before limits are reached; told of each configuration.
     pub(super) forecasts: Arc<Forecasts>,
+    /// Tells people; told of each configuration.
+    pub(super) alerts: Arc<Alerts>,
     /// Set when operators are to be answered by another gateway.
     pub(super) admin_ends: watch::Sender<bool>,
 }
@@ -107,6 +110,7 @@ impl Main {
                     self.recovery.configure(&config);
                     self.scaling.configure(&config);
                     self.forecasts.configure(&config);
+                    self.alerts.configure(&config);
                     if let Some(standbys) = self.state.standbys() {
                         standbys.configure(&config);
                     }

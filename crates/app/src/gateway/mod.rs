@@ -9,6 +9,7 @@
 //! The workers go on when anything on the main thread is slow or dead.
 
 mod accounts;
+pub(crate) mod alerts;
 mod batch;
 mod checks;
 mod control;
@@ -31,6 +32,7 @@ mod standby;
 use crate::config::{self, Config, TlsConfig, replicas};
 use crate::link::{self, Purpose, ToGateway, ToKeeper, Writer};
 use crate::logging;
+use alerts::Alerts;
 use batch::Batches;
 use control::GatewayControl;
 use evenkeel_admin::AdminState;
@@ -182,7 +184,8 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let renewing = control.clone();
     let account = Account::new(&state, &overrides, &recovery);
     state.set_account(account.clone());
-    let orders = (overrides.clone(), control.clone(), recovery.clone());
+    let (alerts, inbox) = Alerts::new(&config, &state, &overrides, &recovery, &account);
+    let orders = (overrides.clone(), control.clone(), recovery.clone(), alerts.clone());
     let admin = start_admin(&config, sorted.admin, &state, orders, ends)?;
     to_keeper.send(ToKeeper::Ready).await?;
     // Not before: until then an older gateway heals.
@@ -193,6 +196,8 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     if let Err(error) = account.start(config::account_path(&config)) {
         account.broken(&error.to_string());
     }
+    // It has said so where it cannot: serving goes on.
+    let _ = alerts.start(config::alerts_path(&config), inbox);
     let main = Main {
         shared,
         events,
@@ -208,6 +213,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
         recovery: recovery.clone(),
         scaling,
         forecasts,
+        alerts: alerts.clone(),
         admin_ends: admin_ends.clone(),
     };
     main.run(reader).await?;
@@ -215,6 +221,7 @@ async fn run(link: UnixStream, sockets: Vec<(Purpose, TcpListener)>) -> Result<(
     let _ = timeout(ADMIN_ENDS, admin).await;
     recovery.end(STORE_ENDS).await;
     account.end(STORE_ENDS).await;
+    alerts.end(STORE_ENDS).await;
     checks.end(CHECKS_END).await;
     if let Some(batches) = batches {
         batches.end(STORE_ENDS).await;
@@ -309,11 +316,14 @@ fn start_workers(
     Ok(ended)
 }
 
+/// What people order about.
+type Orderable = (Arc<Overrides>, GatewayControl, Arc<Recovery>, Arc<Alerts>);
+
 fn start_admin(
     config: &Config,
     sockets: Vec<TcpListener>,
     state: &Arc<GatewayState>,
-    (overrides, control, recovery): (Arc<Overrides>, GatewayControl, Arc<Recovery>),
+    (overrides, control, recovery, alerts): Orderable,
     mut ends: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, Failure> {
     let token = match &config.admin.token_file {
@@ -324,6 +334,7 @@ fn start_admin(
         source: Arc::new(source::GatewaySource::new(state.clone(), overrides)),
         control: Arc::new(control),
         recovery: Some(Arc::new(Heal(recovery))),
+        alerts: Some(Arc::new(alerts::Ask(alerts))),
         events: state.shared.events.clone(),
         token,
         version: env!("CARGO_PKG_VERSION"),

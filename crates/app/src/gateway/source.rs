@@ -134,6 +134,11 @@ impl GatewayState {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 
+    /// Why the last configuration was refused.
+    pub(super) fn refusal(&self) -> Option<String> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn set_services(&self, services: Services) {
         *self.services.lock().unwrap_or_else(PoisonError::into_inner) = services;
     }

@@ -72,12 +72,7 @@ pub trait AlertStore: Send + Sync {
 
     /// Writes in one transaction; `false`, and nothing is written, where another process has
     /// taken over.
-    fn write<'a>(
-        &'a self,
-        epoch: u64,
-        docs: &'a [Doc],
-        past: &'a [Past],
-    ) -> AlertFuture<'a, bool>;
+    fn write<'a>(&'a self, epoch: u64, docs: &'a [Doc], past: &'a [Past]) -> AlertFuture<'a, bool>;
 
     /// The newest of what happened, newest first. Some thousands are kept.
     fn past(&self, limit: u32) -> AlertFuture<'_, Vec<Past>>;

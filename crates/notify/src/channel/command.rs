@@ -34,7 +34,9 @@ impl Channel for Run {
         Box::pin(async move {
             match run(&self.command, message).await {
                 Ok(answer) => answer,
-                Err(error) => Answer::Permanent(format!("{}: {error}; check `command`", self.place())),
+                Err(error) => {
+                    Answer::Permanent(format!("{}: {error}; check `command`", self.place()))
+                }
             }
         })
     }

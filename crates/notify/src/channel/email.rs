@@ -64,7 +64,8 @@ pub(super) fn make(settings: &ChannelSettings) -> Result<Arc<dyn Channel>, Wrong
 
 fn place(url: &str) -> Result<(Way, String, u16), Wrong> {
     let wrong = |text: &str| ("url", text.to_owned());
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("is no URL; try smtp://HOST:587"))?;
+    let (scheme, rest) =
+        url.split_once("://").ok_or_else(|| wrong("is no URL; try smtp://HOST:587"))?;
     let (way, usual) = match scheme {
         "smtps" => (Way::Tls, 465),
         "smtp" => (Way::StartTls, 587),
@@ -80,13 +81,16 @@ fn place(url: &str) -> Result<(Way, String, u16), Wrong> {
         Some((host, port)) => (host, port.strip_prefix(':')),
         None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
     };
-    let port = port.map_or(Ok(usual), |port| port.parse::<u16>().map_err(|_| wrong("has no valid port")))?;
+    let port =
+        port.map_or(Ok(usual), |port| port.parse::<u16>().map_err(|_| wrong("has no valid port")))?;
     if host.is_empty() || host.contains('/') || port == 0 {
         return Err(wrong("names no host; try smtp://HOST:587"));
     }
     let near = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if way == Way::Plain && !near {
-        return Err(wrong("mail leaves this machine encrypted only: use smtp:// (STARTTLS) or smtps://"));
+        return Err(wrong(
+            "mail leaves this machine encrypted only: use smtp:// (STARTTLS) or smtps://",
+        ));
     }
     Ok((way, host.to_owned(), port))
 }
@@ -134,10 +138,14 @@ impl Channel for Email {
         Box::pin(async move {
             let mail = match self.mail(message) {
                 Ok(mail) => mail,
-                Err(error) => return Answer::Permanent(format!("no mail can be made of it: {error}")),
+                Err(error) => {
+                    return Answer::Permanent(format!("no mail can be made of it: {error}"));
+                }
             };
             match self.transport.send(mail).await {
-                Ok(said) => Answer::Delivered(format!("{} accepted it ({})", self.shown, said.code())),
+                Ok(said) => {
+                    Answer::Delivered(format!("{} accepted it ({})", self.shown, said.code()))
+                }
                 Err(error) => self.judge(&error),
             }
         })
@@ -155,7 +163,9 @@ impl Email {
             return Answer::Permanent(format!("{why}; check `user`, `from` and `to`"));
         }
         if error.is_client() {
-            return Answer::Permanent(format!("{why}; check `url`: does it offer STARTTLS and a way to sign in?"));
+            return Answer::Permanent(format!(
+                "{why}; check `url`: does it offer STARTTLS and a way to sign in?"
+            ));
         }
         if error.is_response() {
             return retry(format!("{why}: what is there does not speak SMTP; check `url`"));

@@ -120,7 +120,8 @@ fn pause(fields: &HeaderMap) -> Option<u64> {
 /// The beginning of an answer, for people.
 pub(super) fn shown(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect();
+    let clean: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect();
     match clean.trim() {
         "" => "nothing more".into(),
         clean => format!("`{clean}`"),

@@ -49,11 +49,7 @@ pub static KINDS: &[Kind] = &[
     Kind { name: "slack", keys: &["url", "ca"], make: slack::make },
     Kind { name: "pagerduty", keys: &["url", "secret", "ca"], make: pagerduty::make },
     Kind { name: "alertmanager", keys: &["url", "secret", "ca"], make: alertmanager::make },
-    Kind {
-        name: "email",
-        keys: &["url", "secret", "ca", "user", "from", "to"],
-        make: email::make,
-    },
+    Kind { name: "email", keys: &["url", "secret", "ca", "user", "from", "to"], make: email::make },
     Kind { name: "command", keys: &["command"], make: command::make },
 ];
 
@@ -67,7 +63,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub fn make(settings: &ChannelSettings) -> Result<Arc<dyn Channel>, Wrong> {
     let kind = KINDS.iter().find(|kind| kind.name == settings.kind).ok_or_else(|| {
         let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
-        let text = format!("there is no channel `{}`; use one of {}", settings.kind, known.join(", "));
+        let text =
+            format!("there is no channel `{}`; use one of {}", settings.kind, known.join(", "));
         ("kind", text)
     })?;
     if settings.timeout.is_zero() || settings.timeout > LONGEST {

@@ -66,5 +66,6 @@ mod tests {
         assert_eq!(signature, SIGNED);
     }
 
-    const SIGNED: &str = "t=1700000000,v1=1698a50bc74d1ff1db85c4e0a5297c2ad9fdba245d5737cdb789e4cc6e098940";
+    const SIGNED: &str =
+        "t=1700000000,v1=1698a50bc74d1ff1db85c4e0a5297c2ad9fdba245d5737cdb789e4cc6e098940";
 }

@@ -30,8 +30,10 @@ impl Source for Burn {
                     rule.long,
                     rule.sli.label()
                 );
-                let left = budget.left.map_or("unknown".into(), |left| format!("{:.1} %", left * 100.0));
-                let used = budget.exhausted.as_ref().map_or_else(String::new, |e| format!("; {}", e.text));
+                let left =
+                    budget.left.map_or("unknown".into(), |left| format!("{:.1} %", left * 100.0));
+                let used =
+                    budget.exhausted.as_ref().map_or_else(String::new, |e| format!("; {}", e.text));
                 let why = format!(
                     "rule {}: {:.1} times over the long window, {:.1} over the short one; \
                      budget left {left}{used}",

@@ -51,7 +51,11 @@ impl Source for Check {
             let hits = critical && !check.replicas.is_empty();
             let affected = match check.replicas.is_empty() {
                 true => String::new(),
-                false => format!("{}; it speaks against {}", world.affected(of), check.replicas.join(", ")),
+                false => format!(
+                    "{}; it speaks against {}",
+                    world.affected(of),
+                    check.replicas.join(", ")
+                ),
             };
             Finding {
                 severity: if hits { Severity::Page } else { Severity::Ticket },

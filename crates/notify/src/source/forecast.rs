@@ -29,7 +29,11 @@ impl Source for Ahead {
             one.labels.insert("check".into(), check.check.clone());
             one.labels.insert("kind".into(), check.kind.clone());
             one.labels.insert("subject".into(), check.subject.clone());
-            let affected = if of.is_empty() { "nobody yet".into() } else { format!("nobody yet; {}", world.affected(of)) };
+            let affected = if of.is_empty() {
+                "nobody yet".into()
+            } else {
+                format!("nobody yet; {}", world.affected(of))
+            };
             Finding { affected, done: world.done(of), ..one }
         })
         .collect()

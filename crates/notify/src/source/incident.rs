@@ -23,7 +23,11 @@ impl Source for NeedsPerson {
         let stuck = world.incidents.iter().filter(|(one, _)| one.phase == Phase::Escalated);
         stuck
             .map(|(one, held)| {
-                let asks = one.doing.iter().map(|doing| &doing.step.action).chain(one.step().map(|s| &s.action));
+                let asks = one
+                    .doing
+                    .iter()
+                    .map(|doing| &doing.step.action)
+                    .chain(one.step().map(|s| &s.action));
                 let asks = asks.into_iter().any(|action| matches!(action, Action::Ask { .. }));
                 let what = match asks {
                     true => format!("{}: incident {} waits for an approval", one.target, one.id),

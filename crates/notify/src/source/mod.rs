@@ -199,9 +199,10 @@ impl World {
                 100.0 * bad as f64 / valid as f64
             ),
         };
-        let instead = service.stand_in.as_ref().map_or_else(String::new, |to| {
-            format!("; {to} answers in its place")
-        });
+        let instead = service
+            .stand_in
+            .as_ref()
+            .map_or_else(String::new, |to| format!("; {to} answers in its place"));
         let (open, expected) = service.open;
         format!(
             "service {name} (tier {}): {open} of {expected} replicas take traffic; {share}{instead}",

@@ -33,9 +33,11 @@ impl Source for NoReplica {
         let down = world.services.iter().filter(|service| service.stands == Stands::Down);
         down.map(|service| {
             let what = format!("{}: no replica takes traffic", service.name);
-            let named: Vec<String> = service.out.iter().take(NAMED).map(|(n, w)| format!("{n} {w}")).collect();
+            let named: Vec<String> =
+                service.out.iter().take(NAMED).map(|(n, w)| format!("{n} {w}")).collect();
             let why = if named.is_empty() { "it has no replica".into() } else { named.join("; ") };
-            let starting = !service.was_up && service.out.iter().all(|(_, why)| why.starts_with("starting"));
+            let starting =
+                !service.was_up && service.out.iter().all(|(_, why)| why.starts_with("starting"));
             let first = service.out.first().map(|(name, _)| name.clone());
             let next = match first.filter(|_| service.out.len() == 1) {
                 Some(name) => format!("evenkeel why {name}"),

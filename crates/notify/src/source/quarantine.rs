@@ -25,7 +25,9 @@ impl Source for Quarantine {
             let why = format!("{} in the last ten minutes", service.quarantined);
             Finding {
                 affected: format!("whoever sends it; {}", world.affected(&service.name)),
-                done: vec!["its hash is quarantined: it is refused before any replica sees it".into()],
+                done: vec![
+                    "its hash is quarantined: it is refused before any replica sees it".into(),
+                ],
                 next: "look for `quarantined` in the log of Evenkeel; mend the model server".into(),
                 ..finding(self, &service.name, &service.name, what, why)
             }

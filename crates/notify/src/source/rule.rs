@@ -45,7 +45,10 @@ fn lasting() -> Duration {
 
 /// All that is wrong with rules: (index, key, what and what helps).
 #[must_use]
-pub fn problems(rules: &[AlertRule], checks: &[CheckSettings]) -> Vec<(usize, &'static str, String)> {
+pub fn problems(
+    rules: &[AlertRule],
+    checks: &[CheckSettings],
+) -> Vec<(usize, &'static str, String)> {
     let mut found = Vec::new();
     for (at, rule) in rules.iter().enumerate() {
         let mut add = |key, text: String| found.push((at, key, text));
@@ -109,7 +112,13 @@ impl AlertRule {
             severity: self.severity,
             service: of.to_owned(),
             labels,
-            what: format!("{}: {} of check {} is {word} {}", self.name, self.measure, named(check), unit.show(limit)),
+            what: format!(
+                "{}: {} of check {} is {word} {}",
+                self.name,
+                self.measure,
+                named(check),
+                unit.show(limit)
+            ),
             why: format!("measured {shown}"),
             affected: if of.is_empty() { String::new() } else { world.affected(of) },
             done: if of.is_empty() { Vec::new() } else { world.done(of) },

@@ -100,6 +100,30 @@ impl Desk {
         }
     }
 
+    /// Takes over what was kept elsewhere while this was not: messages that wait, and silences.
+    /// All that is known here is to be kept, too.
+    pub fn adopt(&mut self, now: Millis, docs: &[Doc]) {
+        for doc in docs {
+            let known = match doc.table {
+                Table::Message => doc.key.parse().is_ok_and(|seq| self.outbox.contains_key(&seq)),
+                Table::Silence => self.silences.contains_key(&doc.key),
+                // Found anew, where they are still so.
+                Table::Alert | Table::Group => {
+                    self.touch(doc.table, &doc.key);
+                    continue;
+                }
+            };
+            if !known {
+                self.load(doc, now);
+            }
+        }
+        let all = self.alerts.keys().map(|key| (Table::Alert, key.clone()));
+        let all = all.chain(self.groups.keys().map(|key| (Table::Group, key.clone())));
+        let all = all.chain(self.silences.keys().map(|key| (Table::Silence, key.clone())));
+        let all = all.chain(self.outbox.keys().map(|key| (Table::Message, key.to_string())));
+        self.dirty.extend(all.collect::<Vec<_>>());
+    }
+
     /// A name that was never given before.
     pub(super) fn name(&mut self) -> (u64, String) {
         self.number += 1;
@@ -223,7 +247,8 @@ impl Desk {
             let labels = alert.finding.all_labels();
             let by_hand = self.silences.values().find(|s| matches(&s.matching, &labels));
             let why = by_hand.map(|s| format!("by {}: {} (silence {})", s.owner, s.why, s.id));
-            let why = why.or_else(|| policy.quiet(&labels, now).map(|q| format!("window: {}", q.why)));
+            let why =
+                why.or_else(|| policy.quiet(&labels, now).map(|q| format!("window: {}", q.why)));
             if why == alert.silenced {
                 continue;
             }
@@ -258,7 +283,12 @@ impl Desk {
     ///
     /// # Errors
     /// When there is no such alert that is open.
-    pub fn acknowledge(&mut self, id: &str, owner: &str, now: Millis) -> Result<Vec<String>, String> {
+    pub fn acknowledge(
+        &mut self,
+        id: &str,
+        owner: &str,
+        now: Millis,
+    ) -> Result<Vec<String>, String> {
         let asked = |a: &&Alert| id == "all" || a.id == id;
         let found: Vec<Alert> = self.open().filter(asked).cloned().collect();
         if found.is_empty() {
@@ -270,7 +300,10 @@ impl Desk {
             alert.acknowledged = Some(Acknowledged { owner: owner.to_owned(), at: now });
             self.note(now, &alert, "acknowledged", format!("by {owner}"));
             for channel in &alert.told {
-                by_place.entry((alert.group.clone(), channel.clone())).or_default().push(alert.clone());
+                by_place
+                    .entry((alert.group.clone(), channel.clone()))
+                    .or_default()
+                    .push(alert.clone());
             }
             self.touch(Table::Alert, &alert.id);
             self.alerts.insert(alert.id.clone(), alert);

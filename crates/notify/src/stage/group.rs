@@ -29,7 +29,8 @@ impl Desk {
         for name in &names {
             self.group(name, now, policy);
         }
-        let gone: Vec<String> = self.groups.keys().filter(|n| !names.contains(*n)).cloned().collect();
+        let gone: Vec<String> =
+            self.groups.keys().filter(|n| !names.contains(*n)).cloned().collect();
         for name in gone {
             self.groups.remove(&name);
             self.touch(Table::Group, &name);
@@ -55,7 +56,14 @@ impl Desk {
         }
     }
 
-    fn advance(&mut self, name: &str, group: &mut Group, heard: &[Alert], now: Millis, policy: &Policy) {
+    fn advance(
+        &mut self,
+        name: &str,
+        group: &mut Group,
+        heard: &[Alert],
+        now: Millis,
+        policy: &Policy,
+    ) {
         let steps = policy.steps(&group.route);
         let unheard = |alert: &&Alert| alert.acknowledged.is_none();
         let new: Vec<&Alert> = heard.iter().filter(|a| a.told.is_empty() && unheard(a)).collect();
@@ -99,7 +107,8 @@ impl Desk {
 
     /// Whether each channel of a step has refused this group for good.
     fn nobody_hears(&self, step: &Step, group: &str) -> bool {
-        let refused = |channel: &String| self.refused.contains(&(channel.clone(), group.to_owned()));
+        let refused =
+            |channel: &String| self.refused.contains(&(channel.clone(), group.to_owned()));
         !step.to.is_empty() && step.to.iter().all(refused)
     }
 }

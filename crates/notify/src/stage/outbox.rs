@@ -150,10 +150,10 @@ impl Desk {
         self.outbox.values().map(|message| message.due).min()
     }
 
-    /// Messages that wait.
+    /// Messages that wait for a channel.
     #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.outbox.len()
+    pub fn waiting_for(&self, channel: &str) -> u64 {
+        self.outbox.values().filter(|message| message.channel == channel).count() as u64
     }
 
     /// Takes what came of sending one.
@@ -176,7 +176,9 @@ impl Desk {
                 message.error = Some(why);
                 self.outbox.insert(seq, message);
             }
-            Answer::Retryable { why, .. } | Answer::Permanent(why) => self.refuse(message, why, now),
+            Answer::Retryable { why, .. } | Answer::Permanent(why) => {
+                self.refuse(message, why, now)
+            }
         }
     }
 

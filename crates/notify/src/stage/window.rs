@@ -174,7 +174,11 @@ mod tests {
         let never = WindowSettings { days: Some(Vec::new()), ..base.clone() };
         assert!(wrong(never).1.contains("never holds"));
         for bad in ["25:00", "9:00", "24:01", "10", "aa:bb", "", "10:60", "+1:00"] {
-            assert_eq!(wrong(WindowSettings { from: text(bad), ..base.clone() }).0, "from", "{bad}");
+            assert_eq!(
+                wrong(WindowSettings { from: text(bad), ..base.clone() }).0,
+                "from",
+                "{bad}"
+            );
         }
         for bad in ["02:00", "+15:00", "+2", "é", ""] {
             let settings = WindowSettings { offset: text(bad), ..base.clone() };

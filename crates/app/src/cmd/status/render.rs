@@ -1,6 +1,8 @@
 //! A snapshot in, text out: tables as wide as there is room for.
 
 // By path, as this file is: the admin crate's tests find it, too.
+#[path = "alerts.rs"]
+mod alerts;
 #[path = "budgets.rs"]
 mod budgets;
 #[path = "checks.rs"]
@@ -55,6 +57,7 @@ pub(crate) fn render(now: &Snapshot, before: Option<&Snapshot>, width: Option<us
             out.push('\n');
         }
     }
+    alerts::lines(&mut out, now, width);
     budgets::lines(&mut out, &now.services, width);
     let replicas: Vec<&ReplicaView> = now.services.iter().flat_map(|s| &s.replicas).collect();
     if !replicas.is_empty() {

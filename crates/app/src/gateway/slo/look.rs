@@ -39,7 +39,7 @@ impl Wanted {
 }
 
 /// Samples all services; `age` is how long this gateway has known them.
-pub(super) fn all(
+pub(in super::super) fn all(
     services: &[(Arc<ServiceSettings>, Arc<Pool>)],
     overrides: &Overrides,
     recovery: &Recovery,

@@ -10,7 +10,7 @@
 //! goes on counting the requests it has, and the store refuses its time.
 
 mod clocks;
-mod look;
+pub(super) mod look;
 mod tell;
 
 use super::overrides::Overrides;
@@ -107,6 +107,11 @@ impl Account {
             tracing::error!(why, "the account of availability is not written");
             self.broken.store(Arc::new(Some(why.to_owned())));
         }
+    }
+
+    /// Why it is not kept; `None` while it is.
+    pub(super) fn why_not(&self) -> Option<String> {
+        (**self.broken.load()).clone()
     }
 
     fn works(&self) {
