@@ -106,6 +106,12 @@ balance = "least_requests"
 # kind = "disk"
 # path = "/models"
 # critical = "95%"                 # said hours before, too; `forecast` acts on that
+
+# Who is told when a person is needed; `evenkeel alert test -c FILE` tries it.
+# [[channel]]
+# name = "oncall"
+# kind = "slack"                   # or webhook, pagerduty, alertmanager, email, command
+# url_file = "/etc/evenkeel/slack" # the URL is a secret
 "#,
         model = quoted(&args.model),
     )

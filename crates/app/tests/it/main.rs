@@ -5,6 +5,7 @@
 
 mod absent;
 mod access_log;
+mod alerts;
 mod answers;
 mod batch;
 mod check;

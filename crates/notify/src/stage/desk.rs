@@ -124,10 +124,11 @@ impl Desk {
         self.dirty.extend(all.collect::<Vec<_>>());
     }
 
-    /// A name that was never given before.
-    pub(super) fn name(&mut self) -> (u64, String) {
+    /// A name that was never given before, after a letter that says of what: incidents have
+    /// numbers, too.
+    pub(super) fn name(&mut self, letter: char) -> (u64, String) {
         self.number += 1;
-        (self.number, format!("{}-{}", self.epoch, self.number))
+        (self.number, format!("{letter}{}-{}", self.epoch, self.number))
     }
 
     /// Takes what is so now, and brings everything forward to `now`.
@@ -182,7 +183,7 @@ impl Desk {
     }
 
     fn fire(&mut self, now: Millis, since: Millis, finding: Finding, policy: &Policy) {
-        let (_, id) = self.name();
+        let (_, id) = self.name('a');
         let group = policy.group(&finding.all_labels(), now);
         let text = format!("{}: {}", finding.what, finding.why);
         let alert = Alert {
@@ -327,7 +328,7 @@ impl Desk {
         if self.silences.len() >= SILENCES {
             return Err(format!("there are {SILENCES} silences already; end one of them"));
         }
-        let (_, id) = self.name();
+        let (_, id) = self.name('s');
         let text = format!("{:?} by {}: {}", silence.matching, silence.owner, silence.why);
         self.happened.push(Happened {
             past: Past { at: now, alert: String::new(), kind: "silence".into(), text },

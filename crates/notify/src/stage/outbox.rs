@@ -73,7 +73,7 @@ impl Desk {
         if self.outbox.len() >= WAITING && !self.make_room(kind, now) {
             return;
         }
-        let (seq, id) = self.name();
+        let (seq, id) = self.name('m');
         let open = self.open().any(|alert| alert.group == group);
         let message = Message {
             id,
