@@ -114,13 +114,14 @@ async fn all_replicas_killed_is_a_page_within_ten_seconds_and_its_end_is_told() 
         (vec!["alert", "list"], vec!["no replica takes traffic", "told oncall", "1 delivered"]),
         (vec!["alert", "show", &id], vec!["affected", "fires", "delivered", "what"]),
         (vec!["alert", "history"], vec!["fires", "delivered"]),
-        (vec!["status"], vec!["no replica takes traffic; told oncall"]),
     ] {
         let ran = up.cli(&args).await;
         for part in parts {
             assert!(ran.code == 0 && ran.out.contains(part), "{part}: {ran:?}");
         }
     }
+    let ran = up.cli(&["status"]).await;
+    assert!(ran.out.contains("no replica takes traffic; told oncall"), "{}", ran.out);
     let metrics = get(&up.admin, "/metrics").await.text();
     for line in [
         "evenkeel_alert_open{alert=\"no_replica\",severity=\"page\",service=\"chat\",state=\"firing\"} 1",
@@ -138,6 +139,27 @@ async fn all_replicas_killed_is_a_page_within_ten_seconds_and_its_end_is_told() 
         events.contains("\"event\":\"alert\"") && events.contains("\"to\":\"resolved\""),
         "{events}"
     );
+}
+
+#[tokio::test]
+async fn a_total_outage_pages_by_its_budget_within_75_seconds() {
+    let replica = Replica::start(Behaviour::Good).await;
+    let hook = Hook::start().await;
+    let only_the_budget = "[alerts.source.no_replica]\nenabled = false\n";
+    let services = service("", &[replica.url()]) + &hook.channel("oncall") + only_the_budget;
+    let up = Up::start(&services).await.ready().await;
+    let gone = now();
+    drop(replica);
+    let paged = until_within(Duration::from_secs(100), "the budget pages", || async {
+        hook.all("fires").into_iter().find(|(_, page)| {
+            let first = &page["alerts"][0];
+            first["labels"]["alert"] == "burn_rate" && first["severity"] == "page"
+        })
+    });
+    let took = paged.await.0.duration_since(gone);
+    println!("from the outage to the page by its error budget: {took:?}");
+    assert!(took <= Duration::from_secs(75), "{took:?}");
+    drop(up);
 }
 
 /// Two people, the second called two seconds after the first.
