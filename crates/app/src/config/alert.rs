@@ -122,14 +122,17 @@ fn every() -> Duration {
     Duration::from_secs(60)
 }
 
+/// A channel, or why it cannot be used.
+pub(crate) type Made = Result<Arc<dyn Channel>, String>;
+
 /// Where alerts are kept.
 pub(crate) fn alerts_path(config: &Config) -> PathBuf {
     super::state_dir(config).join("store").join("alerts.db")
 }
 
-/// The channels, by name. The configuration was checked; what has changed since (a file that is
+/// The channels: name, kind, and the channel. The configuration was checked; what has changed since (a file that is
 /// gone) is told with the channel.
-pub(crate) fn channels(config: &Config) -> Vec<(String, String, Result<Arc<dyn Channel>, String>)> {
+pub(crate) fn channels(config: &Config) -> Vec<(String, String, Made)> {
     let make = |c: &evenkeel_notify::ChannelSettings| {
         let made = channel::make(c).map_err(|(key, text)| format!("`{key}` {text}"));
         (c.name.clone(), c.kind.clone(), made)

@@ -1,6 +1,7 @@
 //! The shape of `[[check]]`.
 
 use super::Amount;
+use crate::slo::Severity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -36,6 +37,10 @@ pub struct CheckSettings {
     #[serde(default = "lasting", rename = "for", with = "humantime_serde")]
     #[schemars(with = "String")]
     pub lasting: Duration,
+    /// How urgent it is when critical: `page` or `ticket`. By default a page where it speaks
+    /// against replicas.
+    #[serde(default)]
+    pub alert: Option<Severity>,
     /// The service whose replicas it speaks against when critical.
     #[serde(default)]
     pub service: Option<String>,

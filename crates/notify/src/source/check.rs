@@ -48,7 +48,11 @@ impl Source for Check {
             one.labels.insert("check".into(), check.check.clone());
             one.labels.insert("kind".into(), check.kind.clone());
             one.labels.insert("subject".into(), check.subject.clone());
-            let hits = critical && !check.replicas.is_empty();
+            let usual = match critical && !check.replicas.is_empty() {
+                true => Severity::Page,
+                false => Severity::Ticket,
+            };
+            let said = world.urgent.get(&check.check).filter(|_| critical);
             let affected = match check.replicas.is_empty() {
                 true => String::new(),
                 false => format!(
@@ -58,7 +62,7 @@ impl Source for Check {
                 ),
             };
             Finding {
-                severity: if hits { Severity::Page } else { Severity::Ticket },
+                severity: said.copied().unwrap_or(usual),
                 affected,
                 done: if of.is_empty() { Vec::new() } else { world.done(of) },
                 since: Some(check.since_unix_ms),

@@ -41,7 +41,7 @@ impl Source for NeedsPerson {
                 finding.labels.insert("replica".into(), one.target.clone());
                 finding.labels.insert("incident".into(), one.id.clone());
                 Finding {
-                    affected: world.affected(&one.service),
+                    affected: affected(world, &one.service),
                     done: vec![steps(one, held)],
                     since: Some(one.times.onset),
                     next,
@@ -49,5 +49,13 @@ impl Source for NeedsPerson {
                 }
             })
             .collect()
+    }
+}
+
+/// A check on a host has no service.
+fn affected(world: &World, service: &str) -> String {
+    match world.affected(service) {
+        text if text.is_empty() => "nobody that is known".into(),
+        text => text,
     }
 }

@@ -87,6 +87,8 @@ pub struct World {
     pub budgets: Arc<Vec<BudgetState>>,
     /// Checks.
     pub checks: Vec<CheckStatus>,
+    /// How urgent a critical check is, by its name, where the configuration says so.
+    pub urgent: BTreeMap<String, Severity>,
     /// What does not work of Evenkeel's own.
     pub broken: Vec<Broken>,
     /// Nodes that cannot be reached: name and why.

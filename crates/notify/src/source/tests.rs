@@ -5,7 +5,7 @@ use super::{
 };
 use evenkeel_domain::alert::{Finding, Severity};
 use evenkeel_domain::check::{Ahead, CheckState, CheckStatus, CheckValue, Unit};
-use evenkeel_domain::incident::Storm;
+use evenkeel_domain::incident::{Incident, Storm};
 use evenkeel_domain::slo::{BudgetState, Firing, Sli};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,6 +59,7 @@ fn everything() -> World {
     };
     World {
         services: vec![service()],
+        incidents: vec![(incident("escalated"), "waits".into())],
         storm: Some(Storm { since: 1, why: "too many restarts".into() }),
         budgets: Arc::new(vec![budget]),
         checks: vec![check(CheckState::Critical)],
@@ -69,6 +70,36 @@ fn everything() -> World {
     }
 }
 
+fn incident(phase: &str) -> Incident {
+    let step = serde_json::json!({
+        "action": "ask", "text": "go on?", "when": "always",
+        "timeout": { "secs": 1, "nanos": 0 }, "verify": "none", "tries": 1,
+    });
+    serde_json::from_value(serde_json::json!({
+        "id": "1-9", "target": "chat-0", "service": "chat", "phase": phase, "back": null,
+        "since": 5, "cause": "hung", "why": "silent", "signs": [],
+        "times": { "onset": 4, "detected": null, "isolated": null, "mitigated": null, "resolved": null },
+        "steps": [step], "at": 0, "tries": 0, "done": 1, "doing": null, "ends": 0, "note": "",
+        "next": "evenkeel incident approve 1-9",
+    }))
+    .expect("an incident")
+}
+
+#[test]
+fn only_an_incident_that_waits_for_a_person_calls_one() {
+    let of = |phase| {
+        let world = World { incidents: vec![(incident(phase), String::new())], ..World::default() };
+        all(&world)
+    };
+    for phase in ["confirmed", "acting", "verifying", "paused", "resolved"] {
+        assert_eq!(of(phase), [], "{phase}");
+    }
+    let found = of("escalated");
+    assert!(found[0].what.contains("1-9 waits for an approval"), "{found:?}");
+    assert_eq!((&*found[0].next, found[0].since), ("evenkeel incident approve 1-9", Some(4)));
+    assert_eq!((&*found[0].labels["replica"], &*found[0].service), ("chat-0", "chat"));
+}
+
 fn all(world: &World) -> Vec<Finding> {
     look(world, &BTreeMap::new(), &[])
 }
@@ -77,9 +108,7 @@ fn all(world: &World) -> Vec<Finding> {
 fn each_source_says_what_who_and_what_to_do() {
     let found = all(&everything());
     let spoke: BTreeSet<&str> = found.iter().map(|finding| finding.alert.as_str()).collect();
-    // An incident has a test of its own in the binary's.
-    let known: BTreeSet<&str> =
-        REGISTRY.iter().map(|s| s.name()).filter(|n| *n != "incident").collect();
+    let known: BTreeSet<&str> = REGISTRY.iter().map(|s| s.name()).collect();
     assert_eq!(spoke, known);
     for finding in &found {
         assert!(!finding.what.is_empty() && !finding.next.is_empty(), "{finding:?}");
@@ -127,6 +156,18 @@ fn the_configuration_has_the_last_word() {
     assert!(found.iter().all(|finding| finding.alert != "storm"));
     let down = found.iter().find(|finding| finding.alert == "no_replica").unwrap();
     assert_eq!((down.severity, down.lasting), (Severity::Ticket, 9_000));
+}
+
+#[test]
+fn a_check_is_as_urgent_as_it_says_once_it_is_critical() {
+    let severity = |state, urgent: &[(&str, Severity)]| {
+        let urgent = urgent.iter().map(|(name, how)| ((*name).to_owned(), *how)).collect();
+        let world = World { checks: vec![check(state)], urgent, ..World::default() };
+        all(&world).into_iter().find(|finding| finding.alert == "check").unwrap().severity
+    };
+    assert_eq!(severity(CheckState::Critical, &[]), Severity::Page, "it speaks against chat-0");
+    assert_eq!(severity(CheckState::Critical, &[("disk", Severity::Ticket)]), Severity::Ticket);
+    assert_eq!(severity(CheckState::Warning, &[("disk", Severity::Page)]), Severity::Ticket);
 }
 
 fn rule(above: Option<&str>, below: Option<&str>) -> AlertRule {

@@ -3,6 +3,7 @@
 mod desk;
 mod group;
 mod outbox;
+mod people;
 mod policy;
 mod window;
 

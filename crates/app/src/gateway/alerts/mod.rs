@@ -24,7 +24,7 @@ use super::source::GatewayState;
 use crate::config::{self, Config};
 use arc_swap::ArcSwap;
 use evenkeel_admin::view::{AlertsView, TriedView};
-use evenkeel_domain::alert::{Labels, Past};
+use evenkeel_domain::alert::{Labels, Past, Severity};
 use evenkeel_domain::clock;
 use evenkeel_notify::channel::Channel;
 use evenkeel_notify::source::{AlertRule, SourceSettings};
@@ -46,6 +46,8 @@ pub(super) struct Setup {
     channels: BTreeMap<String, Way>,
     sources: BTreeMap<String, SourceSettings>,
     rules: Vec<AlertRule>,
+    /// How urgent checks are that say so themselves.
+    urgent: BTreeMap<String, Severity>,
 }
 
 /// One channel, or why it cannot be used.
@@ -62,6 +64,11 @@ impl Setup {
             channels: ways.map(|(name, kind, channel)| (name, Way { kind, channel })).collect(),
             sources: config.alerts.source.clone(),
             rules: config.alert.clone(),
+            urgent: config
+                .check
+                .iter()
+                .filter_map(|check| Some((check.name.clone(), check.alert?)))
+                .collect(),
         }
     }
 }

@@ -28,6 +28,9 @@ const WRITE: Duration = Duration::from_secs(3);
 /// How many messages come that wait to be written, while the store is broken.
 const UNWRITTEN: usize = 10_000;
 
+/// What came of an order, and who waits for it.
+type Answered = (oneshot::Sender<Result<(), String>>, Result<(), String>);
+
 /// What the thread has.
 struct Thread<'a> {
     of: &'a Alerts,
@@ -43,7 +46,7 @@ struct Thread<'a> {
     memory: Memory,
     tests: JoinSet<()>,
     /// Orders that are answered once they are written.
-    answers: Vec<(oneshot::Sender<Result<(), String>>, Result<(), String>)>,
+    answers: Vec<Answered>,
     path: PathBuf,
 }
 

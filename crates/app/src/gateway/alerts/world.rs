@@ -94,6 +94,7 @@ pub(super) fn look(
         storm: view.standing.storm.clone(),
         budgets: of.account.subscribe().borrow().clone(),
         checks: of.state.checks(),
+        urgent: of.setup.load().urgent.clone(),
         broken: broken(of, error),
         nodes: nodes
             .map(|n| (n.name, n.why.unwrap_or_else(|| n.presence.label().to_owned())))
