@@ -281,7 +281,7 @@ fn alerting_says_that_it_lives_and_a_channel_that_is_gone_is_let_go() {
 fn a_ticket_that_becomes_a_page_is_told_again_and_not_back() {
     let mut room = Room::new();
     let ticket = Finding { severity: Severity::Ticket, ..finding("chat", 0) };
-    room.run(10, &[ticket.clone()]);
+    room.run(10, std::slice::from_ref(&ticket));
     // No route takes tickets: all channels hear of them.
     assert_eq!(room.sent.len(), 2);
     room.run(10, &[finding("chat", 0)]);
