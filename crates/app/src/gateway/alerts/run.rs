@@ -156,7 +156,14 @@ impl<'a> Thread<'a> {
         if self.docs.is_empty() && self.past.is_empty() {
             return true;
         }
-        let Some((store, epoch)) = self.store.clone() else { return true };
+        if self.docs.len() > UNWRITTEN {
+            self.store = None;
+        }
+        let Some((store, epoch)) = self.store.clone() else {
+            // What is so is written whole once there is a store.
+            self.docs.clear();
+            return true;
+        };
         match timeout(WRITE, store.write(epoch, &self.docs, &self.past)).await {
             Ok(Ok(true)) => {
                 self.docs.clear();
