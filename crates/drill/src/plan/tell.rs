@@ -29,6 +29,7 @@ pub(crate) fn event(kind: &EventKind) -> Option<String> {
             false => format!("recovery goes on: {why}"),
         },
         EventKind::Quarantined { service, .. } => format!("{service}: a request is quarantined"),
+        EventKind::Alert { id, to, why, .. } => format!("alert {id} {to}: {why}"),
         EventKind::Draining => "the gateway drains".into(),
         EventKind::Override { .. }
         | EventKind::Detour { .. }
