@@ -6,6 +6,7 @@ use crate::config::replicas;
 use evenkeel_drill::plan::{Mark, MarkKind};
 use evenkeel_drill::report::DrillReport;
 use evenkeel_drill::run::{Run, RunError, run as carry_out};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -107,7 +108,8 @@ fn say(mark: &Mark) {
         MarkKind::Aborted => "ABORTED",
     };
     let text: String = mark.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    eprintln!("{:7.1} s  {what:9}  {text}", mark.at_ms as f64 / 1e3);
+    // A full disk or a closed pipe there must not end the drill.
+    let _ = writeln!(std::io::stderr(), "{:7.1} s  {what:9}  {text}", mark.at_ms as f64 / 1e3);
 }
 
 fn show(args: &Args, report: &DrillReport) -> ExitCode {
