@@ -53,6 +53,13 @@ pub struct Look {
 }
 
 impl Conduct {
+    /// Another start of the replica: what the one before failed at says nothing of it.
+    pub(crate) fn begin_anew(&self) {
+        for row in &self.rows {
+            row.store(0, Relaxed);
+        }
+    }
+
     /// An attempt for a request of this size ended so. Silence is left out: a pause of the
     /// process meets all sizes alike.
     pub fn ended(&self, size: usize, good: bool) {
@@ -200,6 +207,17 @@ mod tests {
         let (mine, ..) = own.look().beside(&peers.look(), 0..GAPS).unwrap();
         assert!(mine < ms(1100), "one late answer does not make it slow: {mine:?}");
         assert_eq!(own.look().beside(&peers.look(), GAPS..TIMES), None);
+    }
+
+    #[test]
+    fn another_start_begins_with_no_faults_in_a_row() {
+        let conduct = Conduct::default();
+        (0..5).for_each(|_| conduct.ended(2, false));
+        assert_eq!(conduct.look().rows[2], 5);
+        conduct.begin_anew();
+        assert_eq!(conduct.look().rows[2], 0);
+        conduct.ended(2, false);
+        assert_eq!(conduct.look().rows[2], 1);
     }
 
     #[test]

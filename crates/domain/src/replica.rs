@@ -345,6 +345,7 @@ impl Live {
     /// Sets the current start. For the health authority only.
     pub fn set_incarnation(&self, incarnation: Incarnation) {
         self.consecutive_faults.store(0, Relaxed);
+        self.conduct.begin_anew();
         self.incarnation.store(incarnation.0, SeqCst);
         self.watched.tell();
     }

@@ -215,7 +215,9 @@ impl AttemptGuard {
             trace.settle(outcome);
         }
         self.begun();
-        if let Some(size) = self.request.work().size()
+        // What a dead incarnation still says never counts against its successor.
+        let same = self.incarnation == self.replica.live.incarnation();
+        if let Some(size) = self.request.work().size().filter(|_| same)
             && (outcome == Outcome::Ok || outcome.blames_replica())
             && !outcome.is_silence()
         {
@@ -226,8 +228,7 @@ impl AttemptGuard {
             self.replica.live.leave_suspect();
         }
         let now = clock::now();
-        // What a dead incarnation still says never counts against its successor.
-        if self.incarnation == self.replica.live.incarnation() {
+        if same {
             self.worker.shared.settle_attempt(&self.replica, outcome, now);
         }
         let queue = &self.request.entry.queue;
