@@ -10,6 +10,7 @@ use crate::link::ToKeeper;
 use bytes::Bytes;
 use evenkeel_domain::event::EventKind;
 use evenkeel_domain::incident::{Elsewhere, Hands, Millis, Reach};
+use evenkeel_domain::orchestrator::Phase;
 use evenkeel_domain::{Gate, Replica, clock};
 use evenkeel_health::operator::{Order, Override};
 use evenkeel_supervisor::logs;
@@ -23,11 +24,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// How recovery's orders are told from those of people.
 pub(in super::super) const OWNER: &str = "recovery ";
 /// Bytes of an answer that are read.
 const ANSWER: usize = 1 << 20;
+/// How long it is waited for the keeper to act on an order.
+const HEARD: Duration = Duration::from_secs(2);
+/// How often it is looked whether it does.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The hands of this gateway.
 pub(super) struct GatewayHands {
@@ -82,6 +88,23 @@ pub(in super::super) async fn post(
     answer.map(|answer| answer.status().as_u16()).map_err(|error| error.to_string())
 }
 
+impl GatewayHands {
+    /// Done when the keeper says that this start of a process ends or has ended.
+    async fn heard(&self, target: &str, incarnation: u64) {
+        loop {
+            let all = self.state.instances();
+            let stays = all.iter().find(|status| status.name == target).is_some_and(|status| {
+                let runs = matches!(status.phase, Phase::Starting { .. } | Phase::Ready);
+                status.incarnation == incarnation && runs
+            });
+            if !stays {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
 impl Hands for GatewayHands {
     fn isolate<'a>(&'a self, target: &'a str, key: &'a str, until: Millis) -> Reach<'a, ()> {
         Box::pin(async move {
@@ -131,7 +154,11 @@ impl Hands for GatewayHands {
                 incarnation: Some(incarnation),
                 grace_ms: Some(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)),
             };
-            self.to_keeper.send(order).await.map_err(|_| "the keeper is gone".to_owned())
+            self.to_keeper.send(order).await.map_err(|_| "the keeper is gone".to_owned())?;
+            // Sent is not heard: what is written down as ordered must not be lost with this
+            // process. A keeper that says nothing for so long is asked again by the plan.
+            let _ = timeout(HEARD, self.heard(target, incarnation)).await;
+            Ok(())
         })
     }
 

@@ -1,7 +1,7 @@
 //! Beats: hosts that are gone, hosts that are cut off, and who notices.
 
 use super::{Node, asked, node, on, serving};
-use crate::support::{SOON, Up, ask, chat, get, supervised, until_so};
+use crate::support::{SOON, Up, ask, chat, get, supervised, until, until_so};
 use evenkeel_domain::clock::now;
 use evenkeel_testkit::process::signal;
 use evenkeel_testkit::tempdir;
@@ -95,6 +95,12 @@ async fn a_host_that_is_gone_is_out_of_traffic_within_three_seconds_and_no_answe
         assert!(silent["phi"].as_f64().is_some_and(|phi| phi > 8.0));
         let answered = asking.answered.load(Relaxed);
         until_so("the other one goes on", || asking.answered.load(Relaxed) > answered + 20).await;
+        until("there is an incident", || async {
+            let incidents = get(&up.admin, "/api/v1/incidents").await.json();
+            let ours = incidents.as_array().cloned().unwrap_or_default();
+            ours.iter().any(|one| one["replica"] == "chat-0").then_some(())
+        })
+        .await;
         for process in [first.agent.id(), pid] {
             signal(process, Signal::CONT);
         }
